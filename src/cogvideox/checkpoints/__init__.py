@@ -1,0 +1,1 @@
+"""Checkpoint directories in the diffusers layout: load, save, check."""

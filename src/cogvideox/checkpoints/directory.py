@@ -1,0 +1,119 @@
+"""A whole checkpoint: ``model_index.json`` and one folder per component, in the diffusers layout."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cogvideox.component_files import FORMAT_VERSION, CheckpointError, read_json, write_atomically
+from cogvideox.configs import NoiseScheduleConfig
+from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.text_encoder import TextEncoder
+from cogvideox.models.transformer import ExpertTransformer
+
+if TYPE_CHECKING:
+    import torch
+
+SchedulerClass = Literal["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"]
+SAMPLER_OF_SCHEDULER: dict[SchedulerClass, str] = {
+    "CogVideoXDDIMScheduler": "ddim",
+    "CogVideoXDPMScheduler": "dpm-published",
+}
+"""The sampler that a checkpoint asks for by the scheduler class in its ``model_index.json``."""
+
+EMBEDDED = Path(__file__).parent.parent / "weights"
+"""Checkpoints inside the package, one folder each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The parts of a text-to-video model."""
+
+    transformer: ExpertTransformer
+    autoencoder: VideoAutoencoder
+    text_encoder: TextEncoder
+    noise_schedule: NoiseScheduleConfig
+    default_sampler: str
+
+
+def find_checkpoint(model: str | Path) -> Path:
+    """Return the directory of a model name or path.
+
+    Raises:
+        CheckpointError: there is no such directory, or the name's weights are not on this machine.
+    """
+    path = Path(model)
+    if path.is_dir():
+        return path
+    embedded = EMBEDDED / str(model)
+    if (embedded / "model_index.json").is_file():
+        return embedded
+    known = sorted(folder.name for folder in EMBEDDED.iterdir() if (folder / "model_index.json").is_file())
+    raise CheckpointError(
+        f"model: {str(model)!r} is neither a checkpoint directory nor an embedded model ({', '.join(known) or 'none'})"
+    )
+
+
+def load_checkpoint(
+    model: str | Path, *, device: "str | torch.device" = "cpu", dtype: "str | torch.dtype" = "float32"
+) -> Checkpoint:
+    """Load all components of a checkpoint directory or embedded model.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds a variant that is not supported.
+    """
+    directory = find_checkpoint(model)
+    index = read_json(directory / "model_index.json")
+    scheduler_class = _class_name(index, "scheduler", directory)
+    if scheduler_class not in SAMPLER_OF_SCHEDULER:
+        expected = " or ".join(SAMPLER_OF_SCHEDULER)
+        raise CheckpointError(f"{directory}/model_index.json: scheduler: expected {expected}, got {scheduler_class!r}")
+    for component in ("transformer", "vae", "text_encoder", "tokenizer"):
+        _class_name(index, component, directory)
+        if not (directory / component).is_dir():
+            raise CheckpointError(f"{directory}: the {component}/ folder is missing; download the checkpoint again")
+    try:
+        schedule = NoiseScheduleConfig.from_json(read_json(directory / "scheduler" / "scheduler_config.json"))
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{directory}/scheduler/scheduler_config.json: {error}") from None
+    transformer = ExpertTransformer.load(directory, device=device, dtype=dtype)
+    autoencoder = VideoAutoencoder.load(directory, device=device, dtype=dtype)
+    text_encoder = TextEncoder.load(directory, device=device, dtype=transformer.dtype)
+    return Checkpoint(
+        transformer=transformer,
+        autoencoder=autoencoder,
+        text_encoder=text_encoder,
+        noise_schedule=schedule,
+        default_sampler=SAMPLER_OF_SCHEDULER[scheduler_class],
+    )
+
+
+def _class_name(index: dict[str, object], component: str, directory: Path) -> str:
+    entry = index.get(component)
+    if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)):
+        raise CheckpointError(f"{directory}/model_index.json: no {component!r} entry of the form [library, class]")
+    return entry[1]
+
+
+def write_model_index(directory: Path, *, scheduler_class: SchedulerClass) -> None:
+    """Write ``model_index.json`` for a text-to-video model."""
+    index = {
+        "_class_name": "CogVideoXPipeline",
+        "_diffusers_version": FORMAT_VERSION,
+        "scheduler": ["diffusers", scheduler_class],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+        "tokenizer": ["transformers", "T5Tokenizer"],
+        "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
+        "vae": ["diffusers", "AutoencoderKLCogVideoX"],
+    }
+    write_atomically(directory / "model_index.json", json.dumps(index, indent=2) + "\n")
+
+
+def write_scheduler(directory: Path, config: NoiseScheduleConfig, *, scheduler_class: SchedulerClass) -> None:
+    """Write ``scheduler/scheduler_config.json``."""
+    folder = directory / "scheduler"
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {"_class_name": scheduler_class, "_diffusers_version": FORMAT_VERSION}
+    write_atomically(folder / "scheduler_config.json", json.dumps(header | config.to_json(), indent=2) + "\n")

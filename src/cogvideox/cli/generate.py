@@ -1,0 +1,274 @@
+"""``cogvideox generate``: a prompt, or a file of prompts, to mp4 files."""
+
+import dataclasses
+import json as json_module
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+import cogvideox
+from cogvideox.cli.output import BAD_INPUT, OK, PARTLY_FAILED, StepProgress, exit_code_of, print_json, report_error
+
+if TYPE_CHECKING:
+    from cogvideox.generation.generator import VideoGenerator
+
+MAX_SEED = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """All that decides the frames of a video, and its playback rate; written beside it."""
+
+    prompt: str
+    seed: int
+    model: str = "tiny"
+    negative_prompt: str = ""
+    num_frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+    fps: float | None = None
+    num_steps: int = 50
+    guidance_scale: float = 6.0
+    guidance_mode: str = "constant"
+    sampler: str | None = None
+    dtype: str = "auto"
+    device: str = "cpu"
+
+
+def generate(
+    prompt: str | None = None,
+    *,
+    model: str | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    num_steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_mode: str | None = None,
+    num_frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    fps: float | None = None,
+    sampler: str | None = None,
+    negative_prompt: str | None = None,
+    prompts_file: Path | None = None,
+    like: Path | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    force: bool = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Make a video of a prompt.
+
+    Parameters
+    ----------
+    prompt
+        What the video shows.
+    model
+        Embedded model or checkpoint directory in the diffusers layout (default: tiny).
+    out
+        The mp4 file; with --prompts-file a folder (default: outputs/<date>_<slug>_<seed>.mp4).
+    seed
+        Of the noise; drawn and printed if not given.
+    num_steps
+        Calls of the transformer (default: 50).
+    guidance_scale
+        How strongly the prompt is followed; at most 1 switches guidance off (default: 6).
+    guidance_mode
+        constant, published, rising or falling (default: constant).
+    num_frames
+        8k or 8k + 1 (default: the model's own).
+    height
+        In pixels, a multiple of 16 (default: the model's own).
+    width
+        In pixels, a multiple of 16 (default: the model's own).
+    fps
+        Playback rate only (default: the model's own).
+    sampler
+        ddim (default: the one that the checkpoint names).
+    negative_prompt
+        What to steer away from (default: the empty text).
+    prompts_file
+        Text file, one prompt per line; empty lines and lines starting with # are skipped.
+    like
+        Settings file (.json) of an earlier video; flags given here win.
+    dtype
+        auto, float32, bfloat16 or float16 (default: auto, the fastest that is native).
+    device
+        cpu, cuda, mps (default: cpu).
+    force
+        Replace an existing file.
+    json
+        End standard output with one JSON object.
+    """
+    given: dict[str, Any] = {
+        "prompt": prompt,
+        "seed": seed,
+        "model": model,
+        "negative_prompt": negative_prompt,
+        "num_frames": num_frames,
+        "height": height,
+        "width": width,
+        "fps": fps,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "guidance_mode": guidance_mode,
+        "sampler": sampler,
+        "dtype": dtype,
+        "device": device,
+    }
+    if prompts_file is not None:
+        if prompt is not None:
+            raise ValueError("prompt and --prompts-file: give one of them, not both")
+        prompts = _read_prompts(prompts_file)
+        folder = out if out is not None else Path("outputs")
+        if folder.suffix:
+            raise ValueError(f"--out: expected a folder with --prompts-file, got {str(folder)!r}")
+        requests = [_resolve(given | {"prompt": text}, like) for text in prompts]
+        targets = [_default_path(request, folder, index) for index, request in enumerate(requests)]
+    else:
+        requests = [_resolve(given, like)]
+        targets = [out if out is not None else _default_path(requests[0], Path("outputs"), None)]
+    for target in targets:
+        _check_target(target, is_replaced=force)
+    return _generate_all(requests, targets, wants_json=json)
+
+
+def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, wants_json: bool) -> int:
+    from cogvideox.generation.generator import VideoGenerator
+
+    console = Console(stderr=True, highlight=False)
+    generator = VideoGenerator.load(requests[0].model, device=requests[0].device, dtype=requests[0].dtype)
+    results: list[dict[str, Any]] = []
+    for settings, target in zip(requests, targets, strict=True):
+        try:
+            results.append(_generate_one(generator, settings, target, console))
+        except (ValueError, OSError) as error:
+            if len(requests) == 1:
+                raise
+            code = exit_code_of(error)
+            report_error(error, code, console, wants_json=False)
+            results.append({"prompt": settings.prompt, "error": str(error)})
+    num_failed = sum("error" in result for result in results)
+    if wants_json:
+        data = results[0] if len(requests) == 1 else {"videos": results}
+        print_json({"ok": num_failed == 0, "data": data})
+    if num_failed:
+        return BAD_INPUT if num_failed == len(requests) else PARTLY_FAILED
+    return OK
+
+
+def _generate_one(
+    generator: "VideoGenerator", settings: GenerateSettings, target: Path, console: Console
+) -> dict[str, Any]:
+    from cogvideox.component_files import write_atomically
+    from cogvideox.media.video import write_video
+
+    started_at_s = time.monotonic()
+    resolved = _with_model_defaults(settings, generator)
+    num_tokens = generator.text_encoder.count_tokens(settings.prompt)
+    if num_tokens > generator.max_prompt_tokens:
+        limit = generator.max_prompt_tokens
+        console.print(f"warning: the prompt has {num_tokens} tokens, the model reads the first {limit}", markup=False)
+    with StepProgress("denoise") as progress:
+        latents = generator.text_to_latents(
+            [resolved.prompt],
+            [resolved.seed],
+            negative_prompt=resolved.negative_prompt,
+            num_frames=resolved.num_frames,
+            height_px=resolved.height,
+            width_px=resolved.width,
+            num_steps=resolved.num_steps,
+            guidance_scale=resolved.guidance_scale,
+            guidance_mode=resolved.guidance_mode,  # pyright: ignore[reportArgumentType] (checked there)
+            sampler=resolved.sampler,  # pyright: ignore[reportArgumentType] (checked there)
+            on_step=progress,
+        )
+    assert resolved.fps is not None
+    num_frames = write_video(target, generator.decode_frames(latents), fps=resolved.fps)
+    write_atomically(target.with_suffix(".json"), json_module.dumps(_settings_json(resolved), indent=2) + "\n")
+    seconds = time.monotonic() - started_at_s
+    print(f"{target}  (seed {resolved.seed}, {num_frames} frames, {seconds:.1f} s)", flush=True)
+    return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | _settings_json(resolved)
+
+
+def _settings_json(settings: GenerateSettings) -> dict[str, Any]:
+    return dataclasses.asdict(settings) | {"cogvideox_version": cogvideox.__version__}
+
+
+def _with_model_defaults(settings: GenerateSettings, generator: "VideoGenerator") -> GenerateSettings:
+    height, width = generator.native_size_px
+    return dataclasses.replace(
+        settings,
+        num_frames=settings.num_frames if settings.num_frames is not None else generator.native_num_frames,
+        height=settings.height if settings.height is not None else height,
+        width=settings.width if settings.width is not None else width,
+        fps=settings.fps if settings.fps is not None else generator.native_fps,
+        sampler=settings.sampler if settings.sampler is not None else generator.default_sampler,
+        dtype=str(generator.transformer.dtype).removeprefix("torch."),
+    )
+
+
+def _resolve(given: dict[str, Any], like: Path | None) -> GenerateSettings:
+    """Merge flags over the settings file; draw a seed if neither names one."""
+    from cogvideox.settings import build_dataclass
+
+    values = {} if like is None else _read_settings(like)
+    values |= {key: value for key, value in given.items() if value is not None}
+    if not str(values.get("prompt", "")).strip():
+        raise ValueError("prompt: expected some text; give PROMPT or --prompts-file FILE")
+    values.setdefault("seed", secrets.randbelow(MAX_SEED))
+    settings = build_dataclass(GenerateSettings, values, where="settings" if like is None else str(like))
+    if settings.fps is not None and not 0 < settings.fps <= 1000:
+        raise ValueError(f"--fps: expected more than 0 and at most 1000, got {settings.fps}")
+    return settings
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        values = json_module.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json_module.JSONDecodeError) as error:
+        raise ValueError(f"--like {path}: not a settings file ({error})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"--like {path}: expected a JSON object")
+    values.pop("cogvideox_version", None)
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _read_prompts(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--prompts-file {path}: {error}") from None
+    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not prompts:
+        raise ValueError(f"--prompts-file {path}: no prompts in it")
+    return prompts
+
+
+def _default_path(settings: GenerateSettings, folder: Path, index: int | None) -> Path:
+    slug = re.sub(r"[^a-z0-9]+", "-", settings.prompt.lower()).strip("-")[:48] or "video"
+    prefix = datetime.now().strftime("%Y-%m-%d") if index is None else f"{index:03d}"
+    return folder / f"{prefix}_{slug}_{settings.seed}.mp4"
+
+
+def _check_target(target: Path, *, is_replaced: bool) -> None:
+    """Raise ValueError before any work if the video could not be written in the end."""
+    if target.suffix.lower() != ".mp4":
+        raise ValueError(f"--out: expected a name ending in .mp4, got {str(target)!r}")
+    if target.is_dir():
+        raise ValueError(f"--out: {target} is a folder")
+    if target.exists() and not is_replaced:
+        raise ValueError(f"--out: {target} exists; give --force to replace it")
+    ancestor = target.absolute().parent
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        raise ValueError(f"--out: cannot write into {ancestor}")

@@ -1,0 +1,44 @@
+"""Verbs, errors and exit codes of the command line."""
+
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+from rich.console import Console
+
+import cogvideox
+from cogvideox.cli import evaluate, generate, train
+from cogvideox.cli.output import exit_code_of, report_error
+
+app = cyclopts.App(
+    name="cogvideox",
+    help="Text-to-video with CogVideoX: generate, train, evaluate.",
+    version=cogvideox.__version__,
+    result_action="return_value",
+)
+app.command(generate.generate)
+
+train_app = cyclopts.App(name="train", help="Train a part of a model from a recipe.")
+train_app.command(train.autoencoder)
+train_app.command(train.text_encoder)
+train_app.command(train.transformer)
+train_app.command(train.judge)
+app.command(train_app)
+
+evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
+evaluate_app.command(evaluate.prompt_following)
+evaluate_app.command(evaluate.reconstruction)
+app.command(evaluate_app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code (see `cogvideox.cli.output.exit_code_of`)."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    wants_json = "--json" in tokens
+    errors = Console(stderr=True, highlight=False)
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, error_console=errors)
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code_of(error)
+        report_error(error, code, errors, wants_json=wants_json)
+    sys.exit(code if isinstance(code, int) else 0)

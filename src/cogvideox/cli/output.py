@@ -1,0 +1,105 @@
+"""What the command line prints: progress, one line per error, and the closing JSON object of ``--json``."""
+
+import json
+import sys
+import traceback
+from typing import Any
+
+import cyclopts
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cogvideox.component_files import CheckpointError
+
+OK = 0
+BUG = 1
+BAD_INPUT = 2
+BAD_CHECKPOINT = 3
+OUT_OF_MEMORY = 4
+PARTLY_FAILED = 7
+INTERRUPTED = 130
+
+CODE_NAMES = {
+    BUG: "bug",
+    BAD_INPUT: "bad_input",
+    BAD_CHECKPOINT: "bad_checkpoint",
+    OUT_OF_MEMORY: "out_of_memory",
+    PARTLY_FAILED: "partly_failed",
+    INTERRUPTED: "interrupted",
+}
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of an error.
+
+    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint; 4 out of memory; 130 interrupted;
+    1 anything else, which is a bug.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, CheckpointError):
+        return BAD_CHECKPOINT
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, ValueError | OSError | cyclopts.CycloptsError):
+        return BAD_INPUT
+    return BUG
+
+
+def _is_torch_out_of_memory(error: BaseException) -> bool:
+    is_ours = isinstance(error, RuntimeError)
+    return is_ours and ("out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower())
+
+
+def report_error(error: BaseException, code: int, console: Console, *, wants_json: bool) -> None:
+    """Print the error as one line (a traceback only for a bug) and, if asked for, as JSON on standard output."""
+    if code == BUG:
+        console.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+    message = "interrupted" if code == INTERRUPTED else " ".join(str(error).split()) or type(error).__name__
+    console.print(f"error: {message}", markup=False, soft_wrap=True)
+    if wants_json:
+        print_json({"ok": False, "error": {"code": CODE_NAMES[code], "message": message, "hint": _hint(code)}})
+
+
+def _hint(code: int) -> str:
+    return {
+        BAD_INPUT: "run the command with --help to see what it takes",
+        BAD_CHECKPOINT: "name an embedded model or a directory that holds model_index.json",
+        OUT_OF_MEMORY: "ask for fewer frames or a smaller size",
+    }.get(code, "")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object as the last line of standard output."""
+    sys.stdout.flush()
+    print(json.dumps(value), flush=True)
+
+
+class StepProgress:
+    """A progress bar on a terminal, one line per 10 % elsewhere; on standard error."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._console = Console(stderr=True, highlight=False)
+        self._last_tenth = 0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "StepProgress":
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=self._console)
+            self._bar.start()
+            self._task = self._bar.add_task(self._label, total=None)
+        return self
+
+    def __call__(self, num_done: int, num_all: int) -> None:
+        """Show that ``num_done`` of ``num_all`` are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=num_done, total=num_all)
+        elif num_done * 10 // num_all > self._last_tenth:
+            self._last_tenth = num_done * 10 // num_all
+            self._console.print(f"{self._label}: {num_done}/{num_all}", markup=False)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

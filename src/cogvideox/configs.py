@@ -1,0 +1,202 @@
+"""Configuration of every model part, torch-free.
+
+Field names are those of the published ``config.json`` files; defaults are the class defaults of the public format
+(diffusers 0.42), so an old file that lacks a field means what it meant when it was written.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+
+def _require(condition: bool, field: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{field}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentConfig:
+    """What the configurations of all checkpoint components share: reading from and writing to ``config.json``."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build from the contents of a config file; keys starting with ``_`` are bookkeeping and skipped.
+
+        Raises:
+            ValueError: a key is unknown (the nearest known one is named) or a value is out of range.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        known: dict[str, Any] = {}
+        for key, value in values.items():
+            if key.startswith("_"):
+                continue
+            if key not in names:
+                nearest = difflib.get_close_matches(key, names, n=1)
+                hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+                raise ValueError(f"{cls.__name__}: unknown field {key!r}{hint}")
+            known[key] = tuple(value) if isinstance(value, list) else value
+        return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values (tuples become lists)."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(ComponentConfig):
+    """Shape of the expert transformer (paper section 2.2; variants in ``presets.py``)."""
+
+    num_attention_heads: int = 30
+    attention_head_dim: int = 64
+    """Channels of one head; rotary positions split them 1/4 time, 3/8 rows, 3/8 columns."""
+    in_channels: int = 16
+    """Latent channels in; twice the output's when an image is concatenated (image-to-video)."""
+    out_channels: int | None = 16
+    flip_sin_to_cos: bool = True
+    freq_shift: int = 0
+    time_embed_dim: int = 512
+    """Width of the timestep embedding that drives all modulation layers."""
+    ofs_embed_dim: int | None = None
+    """Width of the offset embedding of the 1.5 image-to-video model; None where there is none."""
+    text_embed_dim: int = 4096
+    num_layers: int = 30
+    dropout: float = 0.0
+    attention_bias: bool = True
+    sample_width: int = 90
+    """Native latent columns."""
+    sample_height: int = 60
+    """Native latent rows."""
+    sample_frames: int = 49
+    """Native video frames (pixels, not latents)."""
+    patch_size: int = 2
+    patch_size_t: int | None = None
+    """Latent frames per token; None is the 1.0 patch embedding (a per-frame convolution)."""
+    patch_bias: bool = True
+    temporal_compression_ratio: int = 4
+    max_text_seq_length: int = 226
+    """Text tokens; shorter prompts are padded to it and the pads are attended to, as published."""
+    activation_fn: Literal["gelu-approximate"] = "gelu-approximate"
+    timestep_activation_fn: Literal["silu"] = "silu"
+    norm_elementwise_affine: bool = True
+    norm_eps: float = 1e-5
+    spatial_interpolation_scale: float = 1.875
+    temporal_interpolation_scale: float = 1.0
+    use_rotary_positional_embeddings: bool = False
+    use_learned_positional_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("num_attention_heads", "num_layers", "in_channels", "patch_size", "max_text_seq_length"):
+            _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        _require(
+            self.attention_head_dim % 16 == 0, "attention_head_dim", "a multiple of 16", self.attention_head_dim
+        )  # 1/4 and 3/8 of it must be even numbers of rotary channels
+        _require(
+            self.activation_fn == "gelu-approximate", "activation_fn", "'gelu-approximate'", self.activation_fn
+        )
+        _require(
+            self.timestep_activation_fn == "silu", "timestep_activation_fn", "'silu'", self.timestep_activation_fn
+        )
+        _require(
+            self.ofs_embed_dim in (None, self.time_embed_dim),
+            "ofs_embed_dim",
+            f"null or time_embed_dim ({self.time_embed_dim})",
+            self.ofs_embed_dim,
+        )
+
+    @property
+    def width(self) -> int:
+        """Channels of a token."""
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def num_output_channels(self) -> int:
+        """Latent channels of the predicted velocity."""
+        return self.out_channels if self.out_channels is not None else self.in_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(ComponentConfig):
+    """Shape of the 3D causal VAE (paper section 2.1)."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    down_block_types: tuple[str, ...] = ("CogVideoXDownBlock3D",) * 4
+    up_block_types: tuple[str, ...] = ("CogVideoXUpBlock3D",) * 4
+    block_out_channels: tuple[int, ...] = (128, 256, 256, 512)
+    """Channels of the stages, from pixels to latents; the decoder mirrors them."""
+    latent_channels: int = 16
+    layers_per_block: int = 3
+    """Residual blocks of an encoder stage; a decoder stage has one more."""
+    act_fn: Literal["silu"] = "silu"
+    norm_eps: float = 1e-6
+    norm_num_groups: int = 32
+    temporal_compression_ratio: int = 4
+    sample_height: int = 480
+    """Native size in px; half of it is the published tile size."""
+    sample_width: int = 720
+    scaling_factor: float = 1.15258426
+    """Latents are multiplied by it before diffusion."""
+    shift_factor: float | None = None
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
+    force_upcast: bool = True
+    use_quant_conv: bool = False
+    use_post_quant_conv: bool = False
+    invert_scale_latents: bool = False
+    """The published 1.5 models divide (not multiply) the conditioning image's latent by ``scaling_factor``."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.block_out_channels) >= 2, "block_out_channels", "at least 2 stages", self.block_out_channels)
+        for field in ("down_block_types", "up_block_types"):
+            expected = len(self.block_out_channels)
+            _require(len(getattr(self, field)) == expected, field, f"{expected} entries", getattr(self, field))
+        for channels in self.block_out_channels:
+            expected = f"multiples of norm_num_groups ({self.norm_num_groups})"
+            _require(channels % self.norm_num_groups == 0, "block_out_channels", expected, self.block_out_channels)
+        _require(self.act_fn == "silu", "act_fn", "'silu'", self.act_fn)
+        _require(
+            self.temporal_compression_ratio in (1, 2, 4, 8),
+            "temporal_compression_ratio",
+            "1, 2, 4 or 8",
+            self.temporal_compression_ratio,
+        )
+        # Dead in the public code too: its channel counts could never match the latents.
+        _require(not self.use_quant_conv, "use_quant_conv", "false", self.use_quant_conv)
+        _require(not self.use_post_quant_conv, "use_post_quant_conv", "false", self.use_post_quant_conv)
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels per latent row or column."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseScheduleConfig(ComponentConfig):
+    """The diffusion process: ``scheduler_config.json``. Defaults are the values of the published 5B files."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["scaled_linear"] = "scaled_linear"
+    trained_betas: tuple[float, ...] | None = None
+    clip_sample: bool = False
+    """Read and ignored, as in the public samplers (likewise the two fields below)."""
+    clip_sample_range: float = 1.0
+    sample_max_value: float = 1.0
+    set_alpha_to_one: bool = True
+    steps_offset: int = 0
+    prediction_type: Literal["v_prediction"] = "v_prediction"
+    timestep_spacing: Literal["trailing"] = "trailing"
+    rescale_betas_zero_snr: bool = True
+    snr_shift_scale: float = 1.0
+    """Divides the signal-to-noise ratio; 3.0 in the 2B model, 1.0 in the 5B models."""
+
+    def __post_init__(self) -> None:
+        _require(self.beta_schedule == "scaled_linear", "beta_schedule", "'scaled_linear'", self.beta_schedule)
+        _require(self.trained_betas is None, "trained_betas", "null", self.trained_betas)
+        _require(self.prediction_type == "v_prediction", "prediction_type", "'v_prediction'", self.prediction_type)
+        _require(self.timestep_spacing == "trailing", "timestep_spacing", "'trailing'", self.timestep_spacing)
+        _require(self.num_train_timesteps > 1, "num_train_timesteps", "more than 1", self.num_train_timesteps)
+        _require(self.snr_shift_scale > 0, "snr_shift_scale", "a positive number", self.snr_shift_scale)

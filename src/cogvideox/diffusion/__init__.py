@@ -1,0 +1,1 @@
+"""The mathematics of the diffusion process: schedules, predictions, samplers, guidance, loss."""

@@ -1,0 +1,1 @@
+"""Pixels and files: the Video value, reading and writing, legal sizes."""

@@ -1,0 +1,251 @@
+"""The 3D causal VAE: video to 8x8x4 smaller latents and back, chunk by chunk.
+
+Paper: CogVideoX (arXiv 2408.06072), section 2.1. Frames: 1 + 4k video frames are 1 + k latent frames.
+Chunks are part of the published function: group norms pool over the frames of a chunk, so another chunk size gives
+other pixels. Encoding takes 8 frames a chunk and decoding 2 latent frames, the remainder joined to the first chunk.
+
+Axes: B batch, C channels, T frames, H W rows and columns (lower case: latent).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cogvideox.component_files import load_component, save_component
+from cogvideox.configs import AutoencoderConfig
+from cogvideox.models.autoencoder_blocks import Downsample, LatentNorm, Pasts, ResidualBlock, Upsample, apply_norm
+from cogvideox.models.causal_conv import CausalConv3d
+
+NUM_FRAMES_PER_ENCODER_CHUNK = 8
+NUM_LATENT_FRAMES_PER_DECODER_CHUNK = 2
+
+
+@dataclass(frozen=True)
+class EncoderState:
+    """What one chunk leaves to the next: the pasts of all causal convolutions, in running order."""
+
+    pasts: tuple[Tensor, ...] = ()
+    is_first_chunk: bool = True
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What one chunk leaves to the next: the pasts of all causal convolutions, in running order."""
+
+    pasts: tuple[Tensor, ...] = ()
+    is_first_chunk: bool = True
+
+
+class _Stage(nn.Module):
+    """Residual blocks and at most one resampler, under the published names."""
+
+    def __init__(self, resnets: list[ResidualBlock], resampler: Downsample | Upsample | None) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnets)
+        if isinstance(resampler, Downsample):
+            self.downsamplers = nn.ModuleList([resampler])
+        elif isinstance(resampler, Upsample):
+            self.upsamplers = nn.ModuleList([resampler])
+        self._resampler_name = {Downsample: "downsamplers", Upsample: "upsamplers"}.get(type(resampler))
+
+    def forward(self, x: Tensor, latents: Tensor | None, pasts: Pasts) -> Tensor:
+        for resnet in self.resnets:
+            x = resnet(x, latents, pasts)
+        if self._resampler_name is None:
+            return x
+        return self.get_submodule(f"{self._resampler_name}.0")(x, pasts.is_start_of_clip)
+
+
+class Encoder(nn.Module):
+    """Pixels to the parameters of the latents' Gaussian."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.block_out_channels
+        num_time_halvings = config.temporal_compression_ratio.bit_length() - 1
+
+        def block(in_channels: int, out_channels: int) -> ResidualBlock:
+            return ResidualBlock(
+                in_channels,
+                out_channels,
+                num_groups=config.norm_num_groups,
+                norm_eps=config.norm_eps,
+                num_latent_channels=None,
+            )
+
+        self.conv_in = CausalConv3d(config.in_channels, widths[0], kernel_size=3)
+        self.down_blocks = nn.ModuleList()
+        for level, width in enumerate(widths):
+            width_before = widths[max(level - 1, 0)]
+            blocks = [block(width_before if i == 0 else width, width) for i in range(config.layers_per_block)]
+            is_last = level == len(widths) - 1
+            downsample = None if is_last else Downsample(width, halves_time=level < num_time_halvings)
+            self.down_blocks.append(_Stage(blocks, downsample))
+        self.mid_block = _Stage([block(widths[-1], widths[-1]) for _ in range(2)], None)
+        self.norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], eps=1e-6)
+        self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, kernel_size=3)
+
+    def forward(self, pixels: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
+        """Encode one chunk (B, 3, T, H, W) in [-1, 1] to mean and log variance (B, 2Z, t, h, w)."""
+        pasts = Pasts(state.pasts)
+        x = pasts.convolve(self.conv_in, pixels)
+        for stage in self.down_blocks:
+            x = stage(x, None, pasts)
+        x = self.mid_block(x, None, pasts)
+        x = pasts.convolve(self.conv_out, functional.silu(self.norm_out(x)))
+        return x, EncoderState(pasts.collect(), is_first_chunk=False)
+
+
+class Decoder(nn.Module):
+    """Latents to pixels; every norm is conditioned on the latents.
+
+    Parity: the first two upsamplings double time and the last does not, as in the public code and weights; the
+    paper's text and figure say the opposite.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.block_out_channels[::-1]
+        num_time_doublings = config.temporal_compression_ratio.bit_length() - 1
+
+        def block(in_channels: int, out_channels: int) -> ResidualBlock:
+            return ResidualBlock(
+                in_channels,
+                out_channels,
+                num_groups=config.norm_num_groups,
+                norm_eps=config.norm_eps,
+                num_latent_channels=config.latent_channels,
+            )
+
+        self.conv_in = CausalConv3d(config.latent_channels, widths[0], kernel_size=3)
+        self.mid_block = _Stage([block(widths[0], widths[0]) for _ in range(2)], None)
+        self.up_blocks = nn.ModuleList()
+        for level, width in enumerate(widths):
+            width_before = widths[max(level - 1, 0)]
+            blocks = [block(width_before if i == 0 else width, width) for i in range(config.layers_per_block + 1)]
+            is_last = level == len(widths) - 1
+            upsample = None if is_last else Upsample(width, doubles_time=level < num_time_doublings)
+            self.up_blocks.append(_Stage(blocks, upsample))
+        self.norm_out = LatentNorm(widths[-1], config.latent_channels, config.norm_num_groups)
+        self.conv_out = CausalConv3d(widths[-1], config.out_channels, kernel_size=3)
+
+    def forward(self, latents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Decode one chunk (B, Z, t, h, w) to pixels (B, 3, T, H, W), nominally in [-1, 1]."""
+        pasts = Pasts(state.pasts)
+        x = pasts.convolve(self.conv_in, latents)
+        x = self.mid_block(x, latents, pasts)
+        for stage in self.up_blocks:
+            x = stage(x, latents, pasts)
+        x = functional.silu(apply_norm(self.norm_out, x, latents, pasts.is_start_of_clip))
+        x = pasts.convolve(self.conv_out, x)
+        return x, DecoderState(pasts.collect(), is_first_chunk=False)
+
+
+class GaussianPosterior:
+    """Diagonal Gaussian over latents (B, Z, t, h, w)."""
+
+    def __init__(self, mean_and_log_variance: Tensor) -> None:
+        self.mean, log_variance = mean_and_log_variance.chunk(2, dim=1)
+        self.log_variance = log_variance.clamp(-30.0, 20.0)
+
+    def mode(self) -> Tensor:
+        """Return the most likely latents."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw latents."""
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
+
+    def kl(self) -> Tensor:
+        """Return the divergence from the unit Gaussian in nats, mean over all latent elements (a scalar)."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance).mean()
+
+
+class VideoAutoencoder(nn.Module):
+    """The 3D causal VAE with the published chunking.
+
+    ``encode`` and ``decode`` work on unscaled latents; the diffusion model's are multiplied by
+    ``config.scaling_factor``.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        _use_channels_last(self)
+
+    @classmethod
+    def load(
+        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32"
+    ) -> Self:
+        """Load a checkpoint directory or its ``vae/`` folder. Raises ValueError on a damaged or foreign one."""
+        model = load_component(directory, "vae", cls, AutoencoderConfig, device=device, dtype=dtype)
+        _use_channels_last(model)
+        return model
+
+    def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write ``config.json`` and the weights (in ``dtype`` if given) into ``directory`` (the ``vae/`` folder of a checkpoint)."""
+        save_component(self, directory, "AutoencoderKLCogVideoX", dtype=dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.encoder.conv_in.conv.weight.dtype
+
+    def encode(self, video: Tensor) -> GaussianPosterior:
+        """Encode (B, 3, T, H, W) in [-1, 1] to a posterior over (B, Z, t, H/8, W/8).
+
+        T is 1 + 4k, or 4k (whose first frames then have no latent of their own, as published).
+        Raises ValueError if H or W is not a multiple of the spatial compression.
+        """
+        ratio = self.config.spatial_compression_ratio
+        if video.ndim != 5 or video.shape[1] != self.config.in_channels:
+            raise ValueError(f"video: expected (B, {self.config.in_channels}, T, H, W), got {tuple(video.shape)}")
+        if video.shape[3] % ratio or video.shape[4] % ratio:
+            raise ValueError(f"video: height and width must be multiples of {ratio} px, got {tuple(video.shape[3:])}")
+        chunks: list[Tensor] = []
+        state = EncoderState()
+        for chunk in _split_frames(video, NUM_FRAMES_PER_ENCODER_CHUNK):
+            moments, state = self.encoder(chunk.contiguous(memory_format=torch.channels_last_3d), state)
+            chunks.append(moments)
+        return GaussianPosterior(torch.cat(chunks, dim=2))
+
+    def decode_stream(self, latents: Tensor) -> Iterator[Tensor]:
+        """Decode (B, Z, t, h, w) chunk by chunk: yields pixels (B, 3, T, H, W) in [-1, 1] (clamp before showing).
+
+        Memory does not depend on the length. Raises ValueError if the latents have another number of channels.
+        """
+        if latents.ndim != 5 or latents.shape[1] != self.config.latent_channels:
+            expected = f"(B, {self.config.latent_channels}, t, h, w)"
+            raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")
+        state = DecoderState()
+        for chunk in _split_frames(latents, NUM_LATENT_FRAMES_PER_DECODER_CHUNK):
+            pixels, state = self.decoder(chunk.contiguous(memory_format=torch.channels_last_3d), state)
+            yield pixels
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t."""
+        return torch.cat(list(self.decode_stream(latents)), dim=2)
+
+
+def _use_channels_last(model: nn.Module) -> None:
+    """Lay out convolution weights channels last: CPU convolutions re-lay them at every call in any other format."""
+    for parameter in model.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+        elif parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _split_frames(x: Tensor, chunk_size: int) -> list[Tensor]:
+    """Split (B, C, T, H, W) in time; the remainder belongs to the first chunk."""
+    num_chunks = max(x.shape[2] // chunk_size, 1)
+    first = x.shape[2] - (num_chunks - 1) * chunk_size
+    return list(x.split([first] + [chunk_size] * (num_chunks - 1), dim=2))

@@ -1,0 +1,372 @@
+"""Expert transformer: one attention over text and video tokens, separate adaptive norms per modality.
+
+Paper: CogVideoX (arXiv 2408.06072), section 2.2 "Expert Transformer". The packed core is `ExpertTransformer.embed`,
+`run_blocks` and `head`; `forward` and `forward_packed` are thin faces of it. Parameter names are those of published
+files.
+
+Axes: B batch, S segments, C channels, T latent frames, H W latent rows and columns, L text tokens, N tokens, D width,
+K heads, d channels of a head, E width of the timestep embedding.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from cogvideox.component_files import load_component, save_component
+from cogvideox.configs import TransformerConfig
+from cogvideox.models.attention import AttentionBackend, attention
+from cogvideox.models.expert_norm import ExpertNorm, Modulation, OutputNorm, gated_residual
+from cogvideox.models.patch_embedding import PatchEmbedding, unpatchify
+from cogvideox.models.rotary import rotary_table, rotate
+from cogvideox.models.sequence_layout import SequenceLayout
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One sample of a pack."""
+
+    latents: Tensor
+    """(C, T, H, W)."""
+    text: Tensor
+    """(L, text_embed_dim), padded to ``max_text_seq_length``."""
+    train_timestep: Tensor
+    """() in 0..999."""
+    image_latents: Tensor | None = None
+    """(C, T, H, W), concatenated to the latents' channels; only for image-to-video models."""
+
+
+class ExpertTransformer(nn.Module):
+    """Predicts the velocity of noisy latents from text and timestep."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        """Build with random weights (see `_initialize`).
+
+        Raises:
+            ValueError: the configuration asks for a variant that is not supported yet.
+        """
+        super().__init__()
+        _check_supported(config)
+        self.config = config
+        self.gradient_checkpointing = False
+        """Recompute block activations in the backward pass: less memory, about a third more time."""
+        self.attention_backend: AttentionBackend = "sdpa"
+
+        self.patch_embed = PatchEmbedding(config)
+        self.embedding_dropout = nn.Dropout(config.dropout)
+        self.time_embedding = TimestepEmbedding(config.width, config.time_embed_dim)
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_layers))
+        is_affine = config.norm_elementwise_affine
+        self.norm_final = nn.LayerNorm(config.width, config.norm_eps, elementwise_affine=is_affine)
+        self.norm_out = OutputNorm(config.time_embed_dim, config.width, config.norm_eps, is_affine)
+        self.proj_out = nn.Linear(config.width, config.patch_size**2 * config.num_output_channels)
+        self._initialize()
+
+    @classmethod
+    def load(
+        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32"
+    ) -> Self:
+        """Load a checkpoint directory or its ``transformer/`` folder. Raises ValueError on a damaged or foreign one."""
+        return load_component(directory, "transformer", cls, TransformerConfig, device=device, dtype=dtype)
+
+    def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write ``config.json`` and the weights (in ``dtype`` if given) into ``directory`` (the ``transformer/`` folder of a checkpoint)."""
+        save_component(self, directory, "CogVideoXTransformer3DModel", dtype=dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.proj_out.weight.dtype
+
+    def forward(
+        self,
+        latents: Tensor,
+        text: Tensor,
+        train_timestep: Tensor,
+        *,
+        image_latents: Tensor | None = None,
+        offset: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the velocity of a batch of equal sizes.
+
+        Args:
+            latents: (B, C, T, H, W), noisy, scaled; H and W are multiples of the patch size.
+            text: (B, L, text_embed_dim), padded to ``config.max_text_seq_length``.
+            train_timestep: (B,) in 0..999.
+            image_latents: (B, C, T, H, W), concatenated to the latents' channels; only for image-to-video models.
+            offset: (B,), only for models with ``config.ofs_embed_dim``.
+
+        Returns:
+            The velocity (B, C, T, H, W).
+
+        Raises:
+            ValueError: an argument has the wrong shape.
+        """
+        if offset is not None:
+            raise ValueError("offset: expected None because config.ofs_embed_dim is null, got a tensor")
+        if train_timestep.shape != latents.shape[:1]:
+            expected = tuple(latents.shape[:1])
+            raise ValueError(f"train_timestep: expected shape {expected}, got {tuple(train_timestep.shape)}")
+        tokens, layout = self.embed(latents, text, image_latents)
+        return self._predict(tokens, layout, train_timestep)[0]
+
+    def forward_packed(self, segments: Sequence[Segment]) -> list[Tensor]:
+        """Predict the velocity (C, T, H, W) of samples of any sizes, none of which sees another.
+
+        Raises:
+            ValueError: there is no segment, or one has the wrong shape.
+        """
+        if not segments:
+            raise ValueError("segments: expected at least one, got none")
+        tokens, layout = self.embed_packed(segments)
+        train_timestep = torch.stack([segment.train_timestep for segment in segments])
+        return [velocity for group in self._predict(tokens, layout, train_timestep) for velocity in group]
+
+    def _predict(self, tokens: Tensor, layout: SequenceLayout, train_timestep: Tensor) -> list[Tensor]:
+        modulation = self.modulation(train_timestep)
+        rotary = rotary_table(self.config, layout, tokens.device)
+        tokens = self.run_blocks(tokens, layout, modulation, rotary)
+        return self.head(tokens, layout, modulation)
+
+    def embed(
+        self, latents: Tensor, text: Tensor, image_latents: Tensor | None = None
+    ) -> tuple[Tensor, SequenceLayout]:
+        """Turn a batch (arguments as for `forward`) into tokens (B, N, D), text first."""
+        if image_latents is not None:
+            latents = torch.cat([latents, image_latents], dim=1)
+        self._check_inputs(latents, text)
+        patch_size = self.config.patch_size
+        grid = (latents.shape[2], latents.shape[3] // patch_size, latents.shape[4] // patch_size)
+        tokens = self.embedding_dropout(self.patch_embed(latents, text))
+        return tokens, SequenceLayout.of_grids(self.config.max_text_seq_length, [grid] * len(latents))
+
+    def embed_packed(self, segments: Sequence[Segment]) -> tuple[Tensor, SequenceLayout]:
+        """Turn segments into tokens (1, N_total, D), or (S, N, D) if all are equally long."""
+        embedded = [
+            self.embed(
+                segment.latents[None],
+                segment.text[None],
+                None if segment.image_latents is None else segment.image_latents[None],
+            )
+            for segment in segments
+        ]
+        grids = [layout.grids_THW[0] for _, layout in embedded]
+        layout = SequenceLayout.of_grids(self.config.max_text_seq_length, grids)
+        return layout.as_batch(torch.cat([tokens for tokens, _ in embedded], dim=1)), layout
+
+    def modulation(self, train_timestep: Tensor) -> Modulation:
+        """Return shift, scale and gate of all layers for timesteps (S,)."""
+        embedding = functional.silu(self.time_embedding(self._sinusoid(train_timestep)))
+        norm1 = tuple(block.norm1.modulation(embedding) for block in self._blocks())
+        norm2 = tuple(block.norm2.modulation(embedding) for block in self._blocks())
+        return Modulation(norm1, norm2, self.norm_out.modulation(embedding))
+
+    def run_blocks(
+        self,
+        tokens: Tensor,
+        layout: SequenceLayout,
+        modulation: Modulation,
+        rotary: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Tensor:
+        """Run blocks ``start`` to ``stop`` on tokens and return new tokens of the same shape.
+
+        Args:
+            tokens: (S, N, D) or (1, N_total, D), from `embed`, `embed_packed` or earlier blocks.
+            layout: from where the tokens come.
+            modulation: of one timestep, or of one per segment.
+            rotary: from `cogvideox.models.rotary.rotary_table`.
+            start: first block.
+            stop: block before which to stop; None runs to the end.
+        """
+        blocks = self._blocks()
+        for index in range(start, len(blocks) if stop is None else stop):
+            arguments = (
+                tokens,
+                layout,
+                modulation.norm1[index],
+                modulation.norm2[index],
+                rotary,
+                self.attention_backend,
+            )
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(blocks[index], *arguments, use_reentrant=False)
+            else:
+                tokens = blocks[index](*arguments)
+        return tokens
+
+    def head(self, tokens: Tensor, layout: SequenceLayout, modulation: Modulation) -> list[Tensor]:
+        """Turn tokens after the last block into velocities.
+
+        Returns:
+            One tensor (S, C, T, H, W) where all segments have the same grid, else one (1, C, T, H, W) per segment.
+        """
+        videos = [self.norm_final(video) for video in layout.split_experts(tokens)[1::2]]
+        if layout.is_batch:
+            patches = self.proj_out(self.norm_out(videos[0], modulation.norm_out))
+            if len(set(layout.grids_THW)) == 1:
+                return [unpatchify(patches, layout.grids_THW[0], self.config.patch_size)]
+            by_segment = patches.split(1)
+        else:
+            rows = modulation.norm_out.expand(len(videos), -1, -1).split(1)
+            by_segment = [self.proj_out(self.norm_out(video, row)) for video, row in zip(videos, rows, strict=True)]
+        pairs = zip(by_segment, layout.grids_THW, strict=True)
+        return [unpatchify(patches, grid, self.config.patch_size) for patches, grid in pairs]
+
+    def _blocks(self) -> "list[TransformerBlock]":
+        return cast("list[TransformerBlock]", list(self.transformer_blocks))
+
+    def _sinusoid(self, train_timestep: Tensor) -> Tensor:
+        """Return (S, D) in the parameters' dtype: cosines and sines of the timestep at geometric frequencies."""
+        half = self.config.width // 2
+        exponents = torch.arange(half, dtype=torch.float32, device=train_timestep.device)
+        # Multiplied before it is divided, as published: at timestep 999 float32 shows the difference.
+        frequencies = torch.exp(-math.log(10_000.0) * exponents / (half - self.config.freq_shift))
+        angles = train_timestep.float()[:, None] * frequencies
+        halves = [angles.cos(), angles.sin()] if self.config.flip_sin_to_cos else [angles.sin(), angles.cos()]
+        return torch.cat(halves, dim=-1).to(self.time_embedding.linear_1.weight.dtype)
+
+    def _check_inputs(self, latents: Tensor, text: Tensor) -> None:
+        config = self.config
+        if latents.ndim != 5 or latents.shape[1] != config.in_channels:
+            expected = f"(B, {config.in_channels}, T, H, W), image_latents included"
+            raise ValueError(f"latents: expected shape {expected}, got {tuple(latents.shape)}")
+        for name, size in (("height", latents.shape[3]), ("width", latents.shape[4])):
+            if size % config.patch_size:
+                raise ValueError(f"latents: expected a {name} that is a multiple of {config.patch_size}, got {size}")
+        expected_text = (len(latents), config.max_text_seq_length, config.text_embed_dim)
+        if text.shape != expected_text:
+            raise ValueError(
+                f"text: expected shape {expected_text}, padded to max_text_seq_length, got {tuple(text.shape)}"
+            )
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        """Draw the initial weights, as DiT does except for the output projection.
+
+        - Modulation layers start at zero: every gate is 0, so a block starts as the identity, which trains stably at
+          depth.
+        - Projections, the patch convolution among them (a linear layer on flattened patches), start Xavier uniform,
+          which keeps the variance of activations; biases start at 0.
+        - The timestep MLP starts normal with deviation 0.02.
+        - DiT starts the output projection at zero too. Here it is Xavier uniform, so that gradients reach the blocks
+          from the first step on; its bias is 0, so the first prediction has no constant part.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight.flatten(1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for layer in (self.time_embedding.linear_1, self.time_embedding.linear_2):
+            nn.init.normal_(layer.weight, std=0.02)
+        for module in self.modules():
+            if isinstance(module, ExpertNorm | OutputNorm):
+                nn.init.zeros_(module.linear.weight)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a feed-forward layer over the joint tokens, each between an expert norm and a gated residual."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        is_affine = config.norm_elementwise_affine
+        self.norm1 = ExpertNorm(config.time_embed_dim, config.width, config.norm_eps, is_affine)
+        self.attn1 = SelfAttention(config)
+        self.norm2 = ExpertNorm(config.time_embed_dim, config.width, config.norm_eps, is_affine)
+        self.ff = FeedForward(config)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        layout: SequenceLayout,
+        modulation1: Tensor,
+        modulation2: Tensor,
+        rotary: Tensor,
+        attention_backend: AttentionBackend,
+    ) -> Tensor:
+        """Return tokens of the same shape; modulations are (S, 6, D) of norm1 and norm2."""
+        update = self.attn1(self.norm1(tokens, modulation1, layout), layout, rotary, attention_backend)
+        tokens = gated_residual(tokens, update, modulation1, layout)
+        update = self.ff(self.norm2(tokens, modulation2, layout))
+        return gated_residual(tokens, update, modulation2, layout)
+
+
+class SelfAttention(nn.Module):
+    """Attention with normalized queries and keys and rotary positions."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width, head_dim = config.width, config.attention_head_dim
+        self.head_dim = head_dim
+        self.to_q = nn.Linear(width, width, bias=config.attention_bias)
+        self.to_k = nn.Linear(width, width, bias=config.attention_bias)
+        self.to_v = nn.Linear(width, width, bias=config.attention_bias)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])  # a list for the published name "to_out.0"
+        self.norm_q = nn.LayerNorm(head_dim, eps=1e-6)
+        self.norm_k = nn.LayerNorm(head_dim, eps=1e-6)
+
+    def forward(self, x: Tensor, layout: SequenceLayout, rotary: Tensor, backend: AttentionBackend) -> Tensor:
+        """Return the attended tokens (S, N, D)."""
+        query, key, value = (
+            project(x).unflatten(-1, (-1, self.head_dim)) for project in (self.to_q, self.to_k, self.to_v)
+        )
+        query, key = rotate(self.norm_q(query), rotary), rotate(self.norm_k(key), rotary)
+        return self.to_out[0](attention(query, key, value, layout, backend=backend).flatten(-2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers, four times the width between them, with the tanh form of GELU."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        dropout = nn.Dropout(config.dropout)
+        self.net = nn.Sequential(GeluProjection(width, 4 * width), dropout, nn.Linear(4 * width, width), dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the same shape (..., D)."""
+        return self.net(x)
+
+
+class GeluProjection(nn.Module):
+    """A linear layer and its activation; a module of its own for the published name "net.0.proj"."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., out_channels)."""
+        return functional.gelu(self.proj(x), approximate="tanh")
+
+
+class TimestepEmbedding(nn.Module):
+    """Sinusoids of the timestep to the embedding that drives all modulation."""
+
+    def __init__(self, in_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_channels, embed_dim)
+        self.linear_2 = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, sinusoids: Tensor) -> Tensor:
+        """Return (S, E)."""
+        return self.linear_2(functional.silu(self.linear_1(sinusoids)))
+
+
+def _check_supported(config: TransformerConfig) -> None:
+    unsupported = {
+        "use_rotary_positional_embeddings=False (sin-cos positions)": not config.use_rotary_positional_embeddings,
+        "use_learned_positional_embeddings=True": config.use_learned_positional_embeddings,
+        f"patch_size_t={config.patch_size_t}": config.patch_size_t is not None,
+        f"ofs_embed_dim={config.ofs_embed_dim}": config.ofs_embed_dim is not None,
+    }
+    for what, is_asked_for in unsupported.items():
+        if is_asked_for:
+            raise ValueError(f"TransformerConfig: {what} is not supported yet")

@@ -1,0 +1,183 @@
+"""One training step of the expert transformer on cached latents.
+
+Mixed duration (paper section 3.1): single frames and whole clips; a single frame is the first latent of a clip, five
+times cheaper, and teaches what things look like. Captions are dropped at random for classifier-free guidance.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cogvideox.checkpoints.directory import write_model_index, write_scheduler
+from cogvideox.data.latent_cache import LatentCache, LatentCacheSettings, build_latent_cache
+from cogvideox.data.stage_world import caption_scene, load_fluent_art, sample_scene
+from cogvideox.diffusion.loss import velocity_loss
+from cogvideox.diffusion.noise_schedule import NoiseSchedule
+from cogvideox.diffusion.prediction import add_noise, velocity_from_clean_and_noise
+from cogvideox.generation.conditioning import Conditioning
+from cogvideox.generation.denoise import DenoiseState, denoise
+from cogvideox.media.contact_sheet import save_contact_sheet
+from cogvideox.media.video import to_frames
+from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.text_encoder import TextEncoder
+from cogvideox.models.transformer import ExpertTransformer
+from cogvideox.presets import PRESETS, PresetName
+from cogvideox.training.averaging import WeightAverage
+from cogvideox.training.loop import RunSettings, set_learning_rate
+from cogvideox.training.muon import Muon
+
+SAMPLE_SEED = 1_000_000_009
+"""Seeds the prompts of the sample sheets, apart from all training seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerRecipe:
+    """A transformer training run (``recipes/tiny-transformer.toml``)."""
+
+    run: RunSettings
+    cache: LatentCacheSettings
+    autoencoder: str
+    """Checkpoint directory whose ``vae/`` makes and decodes the latents; ~ is the home folder."""
+    text_encoder: str
+    """Checkpoint directory with ``text_encoder/`` and ``tokenizer/``."""
+    cache_dir: str
+    """Where the encoded clips are kept."""
+    preset: PresetName = "tiny"
+    num_image_steps: int = 0
+    """The first steps train on single frames only."""
+    image_batch_every: int = 4
+    """After those, every n-th batch is single frames and the others are clips."""
+    num_images_per_clip: int = 3
+    """Size of a batch of single frames, as a multiple of ``run.batch_size``."""
+    caption_dropout: float = 0.1
+    """Share of captions replaced by the empty text."""
+    uses_bfloat16: bool = False
+    """Compute under bf16 autocast: faster where the CPU or GPU has bf16 matrix units, very slow elsewhere."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.caption_dropout < 1:
+            raise ValueError(f"caption_dropout: expected 0 to below 1, got {self.caption_dropout}")
+
+
+class TransformerStep:
+    """Noises cached latents, predicts their velocity, updates the transformer."""
+
+    def __init__(self, recipe: TransformerRecipe, device: torch.device, on_clips: Any = None) -> None:
+        torch.manual_seed(recipe.run.seed)
+        self.recipe = recipe
+        self.device = device
+        self.preset = PRESETS[recipe.preset]
+        self.noise_schedule = NoiseSchedule(self.preset.noise_schedule)
+        self.autoencoder = VideoAutoencoder.load(Path(recipe.autoencoder).expanduser(), device=device)
+        self.text_encoder = TextEncoder.load(Path(recipe.text_encoder).expanduser(), device=device)
+        cache_dir = Path(recipe.cache_dir).expanduser()
+        self.cache = build_latent_cache(cache_dir, recipe.cache, self.autoencoder, load_fluent_art(), on_clips)
+        self.scaling_factor = round(1.0 / self.cache.mean_and_std()[1], 6)
+        config = dataclasses.replace(self.autoencoder.config, scaling_factor=self.scaling_factor)
+        self.autoencoder.config = config
+        self.model = ExpertTransformer(self.preset.transformer).to(device)
+        self.max_text_tokens = self.preset.transformer.max_text_seq_length
+        matrices, others = _split_parameters(self.model)
+        self.muon = Muon(matrices, learning_rate=recipe.run.learning_rate, weight_decay=recipe.run.weight_decay)
+        self.adamw = torch.optim.AdamW(others, lr=recipe.run.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.average = WeightAverage(self.model, recipe.run.average_decay)
+
+    def make_batch(self, step: int) -> tuple[Tensor, list[str], torch.Generator]:
+        """Return scaled latents (B, C, T, H, W), their captions, and the generator of this step's noise."""
+        recipe = self.recipe
+        rng = np.random.default_rng((recipe.run.seed, step))
+        is_image_step = step < recipe.num_image_steps or step % recipe.image_batch_every == 0
+        num_samples = recipe.run.batch_size * (recipe.num_images_per_clip if is_image_step else 1)
+        indices = rng.integers(len(self.cache.captions), size=num_samples)
+        latents = self.cache.latents[torch.from_numpy(indices)].float() * self.scaling_factor
+        captions = [self._draw_caption(self.cache, int(index), rng) for index in indices]
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        return latents[:, :, :1] if is_image_step else latents, captions, generator
+
+    def _draw_caption(self, cache: LatentCache, index: int, rng: np.random.Generator) -> str:
+        if rng.random() < self.recipe.caption_dropout:
+            return ""
+        return cache.captions[index][rng.integers(len(cache.captions[index]))]
+
+    def __call__(self, batch: tuple[Tensor, list[str], torch.Generator], learning_rate: float) -> dict[str, Tensor]:
+        """Update once; logs the loss under its kind of batch."""
+        latents, captions, generator = batch
+        timesteps = self.noise_schedule.draw_train_timesteps(len(latents), generator=generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        alpha_bar = self.noise_schedule.alpha_bar_at(timesteps)
+        noisy = add_noise(latents, noise, alpha_bar).to(self.device)
+        target = velocity_from_clean_and_noise(latents, noise, alpha_bar).to(self.device)
+        text = self.text_encoder.encode(captions, self.max_text_tokens)
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.uses_bfloat16):
+            velocity = self.model(noisy, text, timesteps.to(self.device))
+        loss = velocity_loss(velocity, target)
+        for optimizer in (self.muon, self.adamw):
+            set_learning_rate(optimizer, learning_rate)
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.run.max_gradient_norm)
+        self.muon.step()
+        self.adamw.step()
+        self.average.update(self.model)
+        kind = "image" if latents.shape[2] == 1 else "clip"
+        return {f"loss_{kind}": loss.detach(), "gradient_norm": gradient_norm}
+
+    @torch.no_grad()
+    def write_samples(self, path: Path) -> dict[str, float]:
+        """Write eight generated clips of held-out prompts, their captions above them."""
+        rng = np.random.default_rng(SAMPLE_SEED)
+        prompts = [caption_scene(sample_scene(rng, split="held_out"), rng, style="plain") for _ in range(8)]
+        conditioning = Conditioning(
+            text=self.text_encoder.encode(prompts, self.max_text_tokens),
+            negative_text=self.text_encoder.encode([""], self.max_text_tokens).expand(len(prompts), -1, -1),
+        )
+        shape = (len(prompts), *self.cache.latents.shape[1:])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        self.average.swap(self.model)
+        self.model.eval()
+        state = DenoiseState(0, noise)
+        for state in denoise(self.model, state, self.noise_schedule.plan(25), conditioning):  # noqa: B007
+            pass
+        self.average.swap(self.model)
+        videos = to_frames(self.autoencoder.decode(state.latents / self.scaling_factor))
+        save_contact_sheet(path, list(videos), num_columns=6, titles=prompts)
+        return {}
+
+    def save_checkpoint(self, directory: Path) -> None:
+        """Write a whole checkpoint: the averaged transformer and copies of the frozen parts, bfloat16."""
+        self.average.swap(self.model)
+        self.model.save(directory / "transformer", dtype=torch.bfloat16)
+        self.average.swap(self.model)
+        self.autoencoder.save(directory / "vae", dtype=torch.bfloat16)
+        self.text_encoder.save(directory, dtype=torch.bfloat16)
+        write_scheduler(directory, self.preset.noise_schedule, scheduler_class=self.preset.scheduler_class)
+        write_model_index(directory, scheduler_class=self.preset.scheduler_class)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return model, optimizers and average."""
+        return {
+            "model": self.model.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adamw": self.adamw.state_dict(),
+            "average": self.average.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
+        self.average.load_state_dict(state["average"])
+
+
+def _split_parameters(model: ExpertTransformer) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the matrices of the blocks, for Muon, and all other parameters, for AdamW."""
+    matrices = [parameter for parameter in model.transformer_blocks.parameters() if parameter.ndim == 2]
+    chosen = {id(parameter) for parameter in matrices}
+    return matrices, [parameter for parameter in model.parameters() if id(parameter) not in chosen]
