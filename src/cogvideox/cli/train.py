@@ -68,7 +68,7 @@ def transformer(
     def show_encoded(num_done: int, num_all: int) -> None:
         console.print(f"latent cache: {num_done}/{num_all} clips", markup=False)
 
-    step_function = TransformerStep(settings, torch.device(device), show_encoded)
+    step_function = TransformerStep(settings, torch.device(device), on_clips=show_encoded)
     return _run(step_function, settings, recipe, run_dir)
 
 

@@ -91,7 +91,7 @@ def _build_shard(
     folder: Path, shard: int, settings: LatentCacheSettings, autoencoder: VideoAutoencoder, art: Art
 ) -> None:
     rng = np.random.default_rng((settings.seed, shard))
-    scenes = [sample_scene(rng) for _ in range(NUM_CLIPS_PER_SHARD)]
+    scenes = [sample_scene(rng, actors=art.actors) for _ in range(NUM_CLIPS_PER_SHARD)]
     captions = [[caption_scene(scene, rng) for _ in range(settings.num_captions_per_clip)] for scene in scenes]
     latents: list[Tensor] = []
     weight = next(autoencoder.parameters())

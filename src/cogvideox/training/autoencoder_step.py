@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cogvideox.data.stage_world import load_fluent_art, render_scene, sample_scene
+from cogvideox.data.stage_world import Art, load_fluent_art, render_scene, sample_scene
 from cogvideox.evaluation.reconstruction import psnr_db
 from cogvideox.media.contact_sheet import save_contact_sheet
 from cogvideox.media.video import to_frames, to_tensor
@@ -36,6 +36,10 @@ class AutoencoderRecipe:
     """Frames of a training clip, 1 + 4k."""
     crop_px: int = 64
     """Side of the square crop, a multiple of the spatial compression."""
+    num_crop_candidates: int = 1
+    """Of so many random windows the one with the most foreground is taken: backgrounds are easy, actors are not."""
+    squared_error_weight: float = 0.0
+    """Of the mean squared error, beside the mean absolute error; it cares for the worst places."""
     kl_weight: float = 1e-4
     """Of the divergence from the unit Gaussian, mean over latent elements."""
     num_image_steps: int = 0
@@ -49,13 +53,13 @@ class AutoencoderRecipe:
 
 
 class AutoencoderStep:
-    """Renders clips, reconstructs them, updates the VAE."""
+    """Renders clips, reconstructs them, updates the VAE. ``art`` is the Fluent set unless given."""
 
-    def __init__(self, recipe: AutoencoderRecipe, device: torch.device) -> None:
+    def __init__(self, recipe: AutoencoderRecipe, device: torch.device, art: Art | None = None) -> None:
         torch.manual_seed(recipe.run.seed)
         self.recipe = recipe
         self.device = device
-        self.art = load_fluent_art()
+        self.art = art if art is not None else load_fluent_art()
         self.model = VideoAutoencoder(PRESETS[recipe.preset].autoencoder).to(device)
         _initialise(self.model)
         self.optimizer = torch.optim.AdamW(
@@ -74,15 +78,22 @@ class AutoencoderStep:
             num_renders, num_crops = max(num_crops * num_renders // 4, 1), 4
         crops: list[np.ndarray] = []
         for _ in range(num_renders):
-            clip = render_scene(sample_scene(rng), self.art)
-            crops += [self._random_crop(clip, num_frames, rng) for _ in range(num_crops)]
+            clip = render_scene(sample_scene(rng, actors=self.art.actors), self.art)
+            foreground = np.abs(clip - np.median(clip, axis=0)).mean(-1)
+            crops += [self._random_crop(clip, foreground, num_frames, rng) for _ in range(num_crops)]
         return to_tensor(np.stack(crops)).to(self.device)
 
-    def _random_crop(self, clip: np.ndarray, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    def _random_crop(
+        self, clip: np.ndarray, foreground: np.ndarray, num_frames: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Return the candidate window with the most foreground."""
         crop = self.recipe.crop_px
-        first = rng.integers(clip.shape[0] - num_frames + 1)
-        top, left = rng.integers(clip.shape[1] - crop + 1), rng.integers(clip.shape[2] - crop + 1)
-        return clip[first : first + num_frames, top : top + crop, left : left + crop]
+        windows: list[tuple[slice, slice, slice]] = []
+        for _ in range(self.recipe.num_crop_candidates):
+            first = rng.integers(clip.shape[0] - num_frames + 1)
+            top, left = rng.integers(clip.shape[1] - crop + 1), rng.integers(clip.shape[2] - crop + 1)
+            windows.append((slice(first, first + num_frames), slice(top, top + crop), slice(left, left + crop)))
+        return clip[max(windows, key=lambda window: foreground[window].mean())]
 
     def __call__(self, batch: Tensor, learning_rate: float) -> dict[str, Tensor]:
         """Update once; logs the L1 error, the KL and the PSNR of this batch."""
@@ -92,8 +103,9 @@ class AutoencoderStep:
             posterior = self.model.encode(batch)
             reconstruction = self.model.decode(posterior.sample()).float()
         error = (reconstruction - batch).abs().mean()
+        squared_error = (reconstruction - batch).square().mean()
         kl = posterior.kl()
-        loss = error + self.recipe.kl_weight * kl
+        loss = error + self.recipe.squared_error_weight * squared_error + self.recipe.kl_weight * kl
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.run.max_gradient_norm)
@@ -110,7 +122,7 @@ class AutoencoderStep:
     def write_samples(self, path: Path) -> dict[str, float]:
         """Write real and reconstructed whole clips in alternating rows; return the held-out PSNR in dB."""
         rng = np.random.default_rng(SAMPLE_SEED)
-        scenes = [sample_scene(rng, split="held_out") for _ in range(8)]
+        scenes = [sample_scene(rng, split="held_out", actors=self.art.actors) for _ in range(8)]
         real = to_tensor(np.stack([render_scene(scene, self.art) for scene in scenes])).to(self.device)
         self.average.swap(self.model)
         self.model.eval()

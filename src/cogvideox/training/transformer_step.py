@@ -5,6 +5,7 @@ times cheaper, and teaches what things look like. Captions are dropped at random
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from cogvideox.checkpoints.directory import write_model_index, write_scheduler
 from cogvideox.data.latent_cache import LatentCache, LatentCacheSettings, build_latent_cache
-from cogvideox.data.stage_world import caption_scene, load_fluent_art, sample_scene
+from cogvideox.data.stage_world import Art, caption_scene, load_fluent_art, sample_scene
 from cogvideox.diffusion.loss import velocity_loss
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.diffusion.prediction import add_noise, velocity_from_clean_and_noise
@@ -65,18 +66,26 @@ class TransformerRecipe:
 
 
 class TransformerStep:
-    """Noises cached latents, predicts their velocity, updates the transformer."""
+    """Noises cached latents, predicts their velocity, updates the transformer. ``art`` is the Fluent set unless given."""
 
-    def __init__(self, recipe: TransformerRecipe, device: torch.device, on_clips: Any = None) -> None:
+    def __init__(
+        self,
+        recipe: TransformerRecipe,
+        device: torch.device,
+        *,
+        art: Art | None = None,
+        on_clips: Callable[[int, int], None] | None = None,
+    ) -> None:
         torch.manual_seed(recipe.run.seed)
         self.recipe = recipe
         self.device = device
+        self.art = art if art is not None else load_fluent_art()
         self.preset = PRESETS[recipe.preset]
         self.noise_schedule = NoiseSchedule(self.preset.noise_schedule)
         self.autoencoder = VideoAutoencoder.load(Path(recipe.autoencoder).expanduser(), device=device)
         self.text_encoder = TextEncoder.load(Path(recipe.text_encoder).expanduser(), device=device)
         cache_dir = Path(recipe.cache_dir).expanduser()
-        self.cache = build_latent_cache(cache_dir, recipe.cache, self.autoencoder, load_fluent_art(), on_clips)
+        self.cache = build_latent_cache(cache_dir, recipe.cache, self.autoencoder, self.art, on_clips)
         self.scaling_factor = round(1.0 / self.cache.mean_and_std()[1], 6)
         config = dataclasses.replace(self.autoencoder.config, scaling_factor=self.scaling_factor)
         self.autoencoder.config = config
@@ -132,7 +141,8 @@ class TransformerStep:
     def write_samples(self, path: Path) -> dict[str, float]:
         """Write eight generated clips of held-out prompts, their captions above them."""
         rng = np.random.default_rng(SAMPLE_SEED)
-        prompts = [caption_scene(sample_scene(rng, split="held_out"), rng, style="plain") for _ in range(8)]
+        scenes = [sample_scene(rng, split="held_out", actors=self.art.actors) for _ in range(8)]
+        prompts = [caption_scene(scene, rng, style="plain") for scene in scenes]
         conditioning = Conditioning(
             text=self.text_encoder.encode(prompts, self.max_text_tokens),
             negative_text=self.text_encoder.encode([""], self.max_text_tokens).expand(len(prompts), -1, -1),

@@ -1,0 +1,121 @@
+"""`cogvideox generate` as a user runs it, on a random checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cogvideox.cli import main
+from cogvideox.media.video import read_video
+
+FAST = ["--num-steps", "2", "--num-frames", "9", "--height", "32", "--width", "32", "--dtype", "float32"]
+
+
+def run(arguments: list[str], capsys) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    output = capsys.readouterr()
+    return int(caught.value.code or 0), output.out, output.err
+
+
+@pytest.fixture
+def model(random_checkpoint: Path, tmp_path: Path, monkeypatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    return ["--model", str(random_checkpoint), *FAST]
+
+
+def test_video_and_settings(model, tmp_path: Path, capsys) -> None:
+    code, out, err = run(["generate", "a cat on a hill", "--out", "clips/cat.mp4", "--seed", "5", *model], capsys)
+    assert code == 0, err
+    assert "seed 5" in out and "clips/cat.mp4" in out
+    video = read_video("clips/cat.mp4")
+    assert video.frames.shape == (9, 32, 32, 3) and video.fps == 8
+    settings = json.loads(Path("clips/cat.json").read_text())
+    assert settings["prompt"] == "a cat on a hill" and settings["seed"] == 5 and settings["sampler"] == "ddim"
+    assert settings["guidance_mode"] == "constant" and settings["dtype"] == "float32"
+    assert sorted(path.name for path in Path("clips").iterdir()) == ["cat.json", "cat.mp4"]
+
+
+def test_like_repeats_a_video_and_flags_win(model, capsys) -> None:
+    assert run(["generate", "a cat", "--out", "a.mp4", "--seed", "5", *model], capsys)[0] == 0
+    assert run(["generate", "--like", "a.json", "--out", "b.mp4"], capsys)[0] == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    assert run(["generate", "--like", "a.json", "--out", "c.mp4", "--seed", "6"], capsys)[0] == 0
+    assert Path("a.mp4").read_bytes() != Path("c.mp4").read_bytes()
+    assert json.loads(Path("c.json").read_text())["prompt"] == "a cat"
+
+
+def test_default_name_and_drawn_seed(model, capsys) -> None:
+    code, out, _ = run(["generate", "A Cat, at night!", *model], capsys)
+    (path,) = Path("outputs").glob("*.mp4")
+    assert code == 0 and "a-cat-at-night" in path.name and path.stem.rsplit("_", 1)[1] in out
+
+
+def test_json_is_the_last_line(model, capsys) -> None:
+    _, out, _ = run(["generate", "a cat", "--out", "a.mp4", "--json", *model], capsys)
+    result = json.loads(out.splitlines()[-1])
+    assert result["ok"] and result["data"]["path"] == "a.mp4" and isinstance(result["data"]["seed"], int)
+    _, out, _ = run(["generate", "a cat", "--out", "a.mp4", "--json", *model], capsys)
+    result = json.loads(out.splitlines()[-1])
+    assert not result["ok"] and result["error"]["code"] == "bad_input" and "--force" in result["error"]["message"]
+
+
+def test_prompts_file(model, capsys) -> None:
+    Path("prompts.txt").write_text("# two\na cat\n\na fox at night\n")
+    code, out, err = run(
+        ["generate", "--prompts-file", "prompts.txt", "--out", "many", "--seed", "1", "--json", *model], capsys
+    )
+    assert code == 0, err
+    assert len(list(Path("many").glob("*.mp4"))) == len(list(Path("many").glob("*.json"))) == 2
+    assert len(json.loads(out.splitlines()[-1])["data"]["videos"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "prompt"),
+        (["  "], 2, "prompt"),
+        (["a cat", "--num-frames", "13"], 2, "9 or 17"),
+        (["a cat", "--height", "33"], 2, "height_px"),
+        (["a cat", "--num-steps", "0"], 2, "num_steps"),
+        (["a cat", "--guidance-mode", "wavy"], 2, "guidance_mode"),
+        (["a cat", "--sampler", "euler"], 2, "sampler"),
+        (["a cat", "--dtype", "float7"], 2, "dtype"),
+        (["a cat", "--device", "abacus"], 2, "device"),
+        (["a cat", "--fps", "0"], 2, "fps"),
+        (["a cat", "--seed", "-1"], 2, "seed"),
+        (["a cat", "--seed", "two"], 2, "two"),
+        (["a cat", "--no-such-flag"], 2, "no-such-flag"),
+        (["a cat", "--out", "clip.avi"], 2, ".mp4"),
+        (["a cat", "--out", "/proc/clip.mp4"], 2, "/proc"),
+        (["a cat", "--like", "absent.json"], 2, "absent.json"),
+        (["a cat", "--prompts-file", "absent.txt"], 2, "not both"),
+        (["--prompts-file", "absent.txt"], 2, "absent.txt"),
+        (["a cat", "--model", "no-such-model"], 3, "no-such-model"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(model, tmp_path: Path, capsys, arguments, code, message) -> None:
+    given = [flag for flag in model if flag not in arguments]
+    if "--model" in arguments:
+        given = FAST
+    for name in ("--num-frames", "--height", "--num-steps", "--dtype"):
+        if name in arguments and name in model:
+            position = given.index(model[model.index(name) + 1])
+            given = [*given[:position], *given[position + 1 :]]
+    got, out, err = run(["generate", *arguments, *given], capsys)
+    assert got == code, err
+    assert message in err and err.count("\n") == 1 and err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_fast_and_complete() -> None:
+    environment = os.environ | {"COLUMNS": "100"}
+    command = [sys.executable, "-m", "cogvideox", "generate", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    for flag in "--model --out --seed --num-steps --guidance-scale --guidance-mode --num-frames --height --width".split():
+        assert flag in result.stdout
+    for flag in "--fps --sampler --negative-prompt --prompts-file --like --dtype --device --force --json".split():
+        assert flag in result.stdout

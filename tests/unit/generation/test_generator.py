@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cogvideox import VideoGenerator
+from cogvideox.diffusion.noise_schedule import NoiseSchedule
+from cogvideox.generation.conditioning import Conditioning
+from cogvideox.generation.denoise import DenoiseState, denoise
+from cogvideox.generation.generator import fastest_dtype
+from cogvideox.presets import PRESETS
+
+SMALL = {"num_frames": 9, "height_px": 32, "width_px": 32, "num_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def generator(random_checkpoint: Path) -> VideoGenerator:
+    return VideoGenerator.load(random_checkpoint, dtype="float32")
+
+
+def test_same_seed_same_frames_other_seed_other_frames(generator: VideoGenerator) -> None:
+    first = generator.text_to_video("a cat", seed=1, **SMALL)
+    assert first.frames.shape == (9, 32, 32, 3) and first.fps == 8
+    assert np.array_equal(first.frames, generator.text_to_video("a cat", seed=1, **SMALL).frames)
+    assert not np.array_equal(first.frames, generator.text_to_video("a cat", seed=2, **SMALL).frames)
+    assert not np.array_equal(first.frames, generator.text_to_video("snow at night", seed=1, **SMALL).frames)
+
+
+def test_a_batch_gives_the_frames_of_single_videos(generator: VideoGenerator) -> None:
+    batch = generator.text_to_videos(["a cat", "a fox"], [1, 2], **SMALL)
+    for prompt, seed, video in zip(["a cat", "a fox"], [1, 2], batch, strict=True):
+        single = generator.text_to_video(prompt, seed=seed, **SMALL)
+        assert np.abs(single.frames.astype(int) - video.frames).max() <= 1
+
+
+def test_streamed_frames_are_the_video(generator: VideoGenerator) -> None:
+    latents = generator.text_to_latents(["a cat"], [1], num_frames=17, height_px=32, width_px=32, num_steps=2)
+    chunks = list(generator.decode_frames(latents))
+    assert [len(chunk) for chunk in chunks] == [9, 8]
+    video = generator.text_to_video("a cat", seed=1, num_frames=17, height_px=32, width_px=32, num_steps=2)
+    assert np.array_equal(np.concatenate(chunks), video.frames)
+
+
+def test_progress_is_reported(generator: VideoGenerator) -> None:
+    steps: list[tuple[int, int]] = []
+    generator.text_to_video("a cat", on_step=lambda done, total: steps.append((done, total)), **SMALL)
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_frames": 13}, "num_frames.*9 or 17"),
+        ({"height_px": 40}, "height_px.*multiple of 16"),
+        ({"width_px": 0}, "width_px"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"num_steps": 1001}, "num_steps"),
+        ({"guidance_scale": -1}, "guidance_scale"),
+        ({"guidance_scale": float("nan")}, "guidance_scale"),
+        ({"guidance_mode": "wavy"}, "guidance_mode.*constant"),
+        ({"sampler": "euler"}, "sampler.*ddim"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_wrong_arguments_are_named(generator: VideoGenerator, changes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generator.text_to_video("a cat", **(SMALL | changes))
+
+
+def test_empty_prompt_and_unequal_seeds(generator: VideoGenerator) -> None:
+    with pytest.raises(ValueError, match="prompt"):
+        generator.text_to_video("  ", **SMALL)
+    with pytest.raises(ValueError, match="one seed each"):
+        generator.text_to_videos(["a cat", "a dog"], [1], **SMALL)
+
+
+def test_unknown_device_and_dtype(random_checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="device"):
+        VideoGenerator.load(random_checkpoint, device="abacus")
+    with pytest.raises(ValueError, match="dtype"):
+        VideoGenerator.load(random_checkpoint, dtype="float7")
+
+
+def test_bfloat16_stays_near_float32(random_checkpoint: Path, generator: VideoGenerator) -> None:
+    coarse = VideoGenerator.load(random_checkpoint, dtype="bfloat16")
+    arguments = SMALL | {"num_frames": 1, "num_steps": 2}
+    exact = generator.text_to_video("a cat", seed=1, guidance_scale=1.0, **arguments)
+    video = coarse.text_to_video("a cat", seed=1, guidance_scale=1.0, **arguments)
+    assert video.frames.shape == exact.frames.shape
+    assert fastest_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
+
+
+def test_a_stopped_run_goes_on_from_any_state() -> None:
+    torch.manual_seed(0)
+    plan = NoiseSchedule(PRESETS["tiny"].noise_schedule).plan(6)
+    text = torch.randn(1, 4, 8)
+    conditioning = Conditioning(text=text, negative_text=torch.zeros_like(text), guidance_scale=3.0)
+
+    def predict(latents: torch.Tensor, text: torch.Tensor, train_timestep: torch.Tensor) -> torch.Tensor:
+        return latents * 0.3 + text.mean((1, 2))[:, None, None, None, None] + train_timestep.view(-1, 1, 1, 1, 1) / 1000
+
+    start = DenoiseState(0, torch.randn(1, 16, 2, 4, 4))
+    states = list(denoise(predict, start, plan, conditioning))
+    assert [state.step_index for state in states] == [1, 2, 3, 4, 5, 6]
+    resumed = DenoiseState.from_tensors(states[2].to_tensors())
+    *_, last = denoise(predict, resumed, plan, conditioning)
+    assert torch.equal(last.latents, states[-1].latents)
+
+
+def test_guidance_is_switched_off_at_scale_one(generator: VideoGenerator) -> None:
+    calls: list[int] = []
+    handle = generator.transformer.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    generator.text_to_video("a cat", guidance_scale=1.0, **SMALL)
+    generator.text_to_video("a cat", guidance_scale=1.5, **SMALL)
+    handle.remove()
+    assert calls == [1, 1, 1, 2, 2, 2]
