@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from random_checkpoint import write_random_checkpoint
 
 torch.set_num_threads(2)

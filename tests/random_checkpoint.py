@@ -62,7 +62,7 @@ def write_random_checkpoint(directory: Path) -> Path:
     return directory / "model"
 
 
-def write_tokenizer(folder: Path):  # noqa: ANN201 (a transformers class)
+def write_tokenizer(folder: Path):
     """Train and return a tiny T5 tokenizer."""
     import io
     import json

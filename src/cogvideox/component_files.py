@@ -37,7 +37,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; is this a checkpoint directory in the diffusers layout?") from None
+        raise CheckpointError(
+            f"{path}: no such file; is this a checkpoint directory in the diffusers layout?"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(values, dict):

@@ -92,12 +92,8 @@ class TransformerConfig(ComponentConfig):
         _require(
             self.attention_head_dim % 16 == 0, "attention_head_dim", "a multiple of 16", self.attention_head_dim
         )  # 1/4 and 3/8 of it must be even numbers of rotary channels
-        _require(
-            self.activation_fn == "gelu-approximate", "activation_fn", "'gelu-approximate'", self.activation_fn
-        )
-        _require(
-            self.timestep_activation_fn == "silu", "timestep_activation_fn", "'silu'", self.timestep_activation_fn
-        )
+        _require(self.activation_fn == "gelu-approximate", "activation_fn", "'gelu-approximate'", self.activation_fn)
+        _require(self.timestep_activation_fn == "silu", "timestep_activation_fn", "'silu'", self.timestep_activation_fn)
         _require(
             self.ofs_embed_dim in (None, self.time_embed_dim),
             "ofs_embed_dim",

@@ -28,9 +28,7 @@ _2B = Preset(
     scheduler_class="CogVideoXDDIMScheduler",
 )
 _5B = Preset(
-    transformer=replace(
-        _2B.transformer, num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True
-    ),
+    transformer=replace(_2B.transformer, num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True),
     autoencoder=replace(_2B.autoencoder, scaling_factor=0.7),
     noise_schedule=NoiseScheduleConfig(snr_shift_scale=1.0),
     scheduler_class="CogVideoXDPMScheduler",

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX
-from random_checkpoint import AUTOENCODER, randomise
 
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.models.autoencoder import VideoAutoencoder
+from random_checkpoint import AUTOENCODER, randomise
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import CogVideoXPipeline
-from random_checkpoint import TEXT_TOKENS
 
 from cogvideox import VideoGenerator
+from random_checkpoint import TEXT_TOKENS
 
 
 def reference_frames(directory: Path, prompt: str, *, max_tokens: int, seed: int, **arguments) -> np.ndarray:

@@ -91,6 +91,7 @@ def test_prompts_file(model, capsys) -> None:
         (["a cat", "--no-such-flag"], 2, "no-such-flag"),
         (["a cat", "--out", "clip.avi"], 2, ".mp4"),
         (["a cat", "--out", "/proc/clip.mp4"], 2, "/proc"),
+        (["a cat", "--out", "/dev/null/clip.mp4"], 2, "/dev/null"),
         (["a cat", "--like", "absent.json"], 2, "absent.json"),
         (["a cat", "--prompts-file", "absent.txt"], 2, "not both"),
         (["--prompts-file", "absent.txt"], 2, "absent.txt"),
@@ -115,7 +116,9 @@ def test_help_is_fast_and_complete() -> None:
     environment = os.environ | {"COLUMNS": "100"}
     command = [sys.executable, "-m", "cogvideox", "generate", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    for flag in "--model --out --seed --num-steps --guidance-scale --guidance-mode --num-frames --height --width".split():
+    for (
+        flag
+    ) in ["--model", "--out", "--seed", "--num-steps", "--guidance-scale", "--guidance-mode", "--num-frames", "--height", "--width"]:
         assert flag in result.stdout
-    for flag in "--fps --sampler --negative-prompt --prompts-file --like --dtype --device --force --json".split():
+    for flag in ["--fps", "--sampler", "--negative-prompt", "--prompts-file", "--like", "--dtype", "--device", "--force", "--json"]:
         assert flag in result.stdout

@@ -2,9 +2,9 @@
 
 import dataclasses
 import json as json_module
-import os
 import re
 import secrets
+import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -196,7 +196,9 @@ def _generate_one(
     write_atomically(target.with_suffix(".json"), json_module.dumps(_settings_json(resolved), indent=2) + "\n")
     seconds = time.monotonic() - started_at_s
     print(f"{target}  (seed {resolved.seed}, {num_frames} frames, {seconds:.1f} s)", flush=True)
-    return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | _settings_json(resolved)
+    return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | _settings_json(
+        resolved
+    )
 
 
 def _settings_json(settings: GenerateSettings) -> dict[str, Any]:
@@ -270,5 +272,8 @@ def _check_target(target: Path, *, is_replaced: bool) -> None:
     ancestor = target.absolute().parent
     while not ancestor.exists():
         ancestor = ancestor.parent
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
-        raise ValueError(f"--out: cannot write into {ancestor}")
+    try:
+        with tempfile.TemporaryFile(dir=ancestor):  # permissions alone do not tell
+            pass
+    except OSError as error:
+        raise ValueError(f"--out: cannot write into {ancestor} ({error.strerror})") from None

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 Overrides = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
 
-def autoencoder(
-    recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None
-) -> int:
+def autoencoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
     """Train the 3D causal VAE.
 
     Parameters
@@ -40,9 +38,7 @@ def autoencoder(
     return _run(AutoencoderStep(settings, torch.device(device)), settings, recipe, run_dir)
 
 
-def text_encoder(
-    recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None
-) -> int:
+def text_encoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
     """Train the small text encoder and its tokenizer. Parameters as for ``train autoencoder``."""
     import torch
 
@@ -53,9 +49,7 @@ def text_encoder(
     return _run(TextEncoderStep(settings, torch.device(device)), settings, recipe, run_dir)
 
 
-def transformer(
-    recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None
-) -> int:
+def transformer(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
     """Train the expert transformer on cached latents. Parameters as for ``train autoencoder``."""
     import torch
 

@@ -39,6 +39,8 @@ TAGS: tuple[str, ...] = (UNTAGGED, *(f"{kind}={name}" for kind, names in CONCEPT
 
 PUNCTUATION = ".,;:!?"
 
+DICTIONARY_LINE_WORDS = 10
+
 EXTRA_SHARE = 0.25
 """Captions made to have a second object, and those made to have weather."""
 
@@ -133,6 +135,22 @@ def generic_sentences(num_sentences: int, seed: int | Sequence[int], *, further_
         num_clauses = 1 if rng.random() < 0.5 else 2
         sentences.append(", ".join(_generic_clause(rng, further_words) for _ in range(num_clauses)))
     return sentences
+
+
+def dictionary(further_words: Sequence[str] = ()) -> list[str]:
+    """Return all single words of the generic sentences, each once: nouns, verbs and the further words."""
+    nouns = [word for noun in emoji_nouns() for word in noun.split()]
+    verbs = [word for verb in VERBS for word in (third_person(verb).split()[0], present_participle(verb).split()[0])]
+    return list(dict.fromkeys((*nouns, *verbs, *ADJECTIVES, *further_words)))
+
+
+def dictionary_lines(words: Sequence[str], num_lines: int, seed: int | Sequence[int]) -> list[str]:
+    """Return lines of `DICTIONARY_LINE_WORDS` unconnected words; every word comes up before any is repeated."""
+    rng = np.random.default_rng(seed)
+    num_words = num_lines * DICTIONARY_LINE_WORDS
+    rounds = [rng.permutation(len(words)) for _ in range(-(-num_words // len(words)))]
+    order = np.concatenate(rounds)[:num_words].reshape(num_lines, DICTIONARY_LINE_WORDS)
+    return [" ".join(words[index] for index in line) for line in order]
 
 
 def _generic_clause(rng: np.random.Generator, further_words: Sequence[str]) -> str:

@@ -114,7 +114,12 @@ class VideoGenerator:
         return self.text_to_videos([prompt], [seed], fps=fps, **options)[0]
 
     def text_to_videos(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, fps: float | None = None, **options: Unpack[SamplingOptions]
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        fps: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> list[Video]:
         """Make one video per prompt and seed, in one batch. Arguments and errors as for `text_to_video`."""
         latents = self.text_to_latents(prompts, seeds, **options)
@@ -164,7 +169,7 @@ class VideoGenerator:
             guidance_mode=guidance_mode,
         )
         state = DenoiseState(0, self._draw_noise(shape, seeds))
-        for state in denoise(self.transformer, state, plan, conditioning, sampler=chosen_sampler):  # noqa: B007
+        for state in denoise(self.transformer, state, plan, conditioning, sampler=chosen_sampler):
             if on_step is not None:
                 on_step(state.step_index, plan.num_steps)
         return state.latents

@@ -159,7 +159,7 @@ class Upsample(nn.Module):
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         frames = self.conv(functional.interpolate(frames, scale_factor=2, mode="nearest"))
         result = rearrange(frames, "(b t) c h w -> b c t h w", b=x.shape[0])
-        if not self.doubles_time or x.shape[2] == 1 and is_start_of_clip:
+        if not self.doubles_time or (x.shape[2] == 1 and is_start_of_clip):
             return result
         if has_separate_first_frame(x.shape[2], is_start_of_clip):
             order = torch.arange(1, 2 * x.shape[2], device=x.device) // 2

@@ -46,7 +46,9 @@ class CausalConv3d(nn.Module):
         total: Tensor | None = None
         for frame, weight in enumerate(self.conv.weight.unbind(2)):
             window = padded[:, :, frame : frame + num_frames].transpose(1, 2).flatten(0, 1)
-            term = functional.conv2d(window, weight, self.conv.bias if frame == 0 else None, padding=weight.shape[-1] // 2)
+            term = functional.conv2d(
+                window, weight, self.conv.bias if frame == 0 else None, padding=weight.shape[-1] // 2
+            )
             total = term if total is None else total + term
         assert total is not None
         return total.unflatten(0, (padded.shape[0], num_frames)).transpose(1, 2)

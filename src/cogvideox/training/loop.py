@@ -5,7 +5,6 @@ A run is a folder: ``recipe.json`` (resolved), ``state.pt`` (everything needed t
 a function of the recipe's seed and n, so a resumed run sees what an uninterrupted one would have seen.
 """
 
-import dataclasses
 import logging
 import os
 import time
@@ -164,5 +163,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     """Set the learning rate of all parameter groups; a group's ``scale`` multiplies it."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get("scale", 1.0)
-
-

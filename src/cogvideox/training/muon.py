@@ -20,7 +20,12 @@ class Muon(torch.optim.Optimizer):
     """Optimizer for weights with two or more dimensions; a convolution counts as (out, in x kernel)."""
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, learning_rate: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        learning_rate: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay})
 

@@ -6,7 +6,7 @@ attended to, as in diffusion.
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from cogvideox.data.text_corpus import TAGS, UNTAGGED, generic_sentences, stage_captions
+from cogvideox.data.text_corpus import TAGS, UNTAGGED, dictionary, dictionary_lines, generic_sentences, stage_captions
 from cogvideox.training.averaging import WeightAverage
 from cogvideox.training.loop import RunSettings, set_learning_rate
 from cogvideox.training.synonym_score import score_synonyms
@@ -26,6 +26,12 @@ from cogvideox.training.text_pool import ATTRIBUTE_NAMES, IGNORED, StudentTokeni
 from cogvideox.training.tokenizer import END_ID, PAD_ID, save_tokenizer, train_tokenizer
 
 logger = logging.getLogger(__name__)
+
+NUM_SPECIAL_TOKENS = 3
+"""Pad, end and unknown come first in the vocabulary."""
+
+PIECE_TRUST = 0.1
+"""Weight of a piece's own vector against the words it helps to spell."""
 
 CHECK_SEED = 1_000_000_007
 """Seeds the sentences of the checks, apart from all training seeds."""
@@ -57,8 +63,10 @@ class TextEncoderRecipe:
     """Sentences of a wider vocabulary in the pool."""
     num_tokenizer_sentences: int = 12000
     """Further generic sentences, read by the tokenizer only: a vocabulary needs more words than the pool holds."""
-    num_teacher_words: int = 8000
-    """The teacher's commonest words, used in generic sentences."""
+    num_dictionary_lines: int = 3000
+    """Lines of unconnected words in the pool; their vectors are those the teacher gives for the single words."""
+    num_teacher_words: int = 12000
+    """The teacher's commonest words, used in generic sentences and in the dictionary."""
     num_check_sentences: int = 256
     stage_share: float = 0.5
     """Of a batch."""
@@ -112,16 +120,21 @@ class TextEncoderStep:
         words = teacher.words[: recipe.num_teacher_words]
         captions = stage_captions(recipe.num_stage_captions, (seed, 1))
         sentences = generic_sentences(recipe.num_generic_sentences, (seed, 2), further_words=words)
+        dictionary_words = dictionary(words)
+        lines = dictionary_lines(dictionary_words, recipe.num_dictionary_lines, (seed, 5))
         texts = [caption.text for caption in captions] + sentences
         more_texts = generic_sentences(recipe.num_tokenizer_sentences, (seed, 4), further_words=words)
-        self.tokenizer_model = train_tokenizer(texts + more_texts, recipe.vocab_size)
+        self.tokenizer_model = train_tokenizer(texts + more_texts + lines, recipe.vocab_size)
         self.tokenizer = StudentTokenizer(_load_tokenizer(self.tokenizer_model, recipe.max_tokens), recipe.max_tokens)
-        logger.info("asking the teacher for the vectors of %d sentences", len(texts))
-        self.pool = build_pool([*captions, *sentences], self.tokenizer, teacher.word_vectors(texts))
+        logger.info("asking the teacher for the vectors of %d sentences", len(texts) + len(dictionary_words))
+        vectors = teacher.word_vectors(texts)
+        meanings = dict(zip(dictionary_words, teacher.word_vectors(dictionary_words), strict=True))
+        vectors += [torch.cat([meanings[word] for word in line.split()]) for line in lines]
+        self.pool = build_pool([*captions, *sentences, *lines], self.tokenizer, vectors)
         self.mean_vector = self.pool.teacher_vectors.float().mean(0).to(device)
         self._prepare_checks(teacher, words)
         self.student = Student(_new_encoder(recipe, len(self.tokenizer.tokenizer)), teacher.width)
-        _copy_geometry(self.student, self.tokenizer.tokenizer, teacher)
+        _copy_geometry(self.student, self.tokenizer, meanings, teacher)
         self.student.to(device)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), betas=(0.9, 0.98), weight_decay=recipe.run.weight_decay
@@ -295,26 +308,44 @@ def _new_encoder(recipe: TextEncoderRecipe, vocab_size: int) -> T5EncoderModel:
 
 
 @torch.no_grad()
-def _copy_geometry(student: Student, tokenizer: T5Tokenizer, teacher: WordTeacher) -> None:
-    """Start each piece's embedding from the teacher's vector of the piece as a word, turned to principal axes.
+def _copy_geometry(
+    student: Student, tokenizer: StudentTokenizer, meanings: Mapping[str, Tensor], teacher: WordTeacher
+) -> None:
+    """Start the embeddings so that the mean over a word's pieces is near the teacher's vector of the single word.
 
     The map to the teacher starts as the way back and the layers as the identity, so a run begins with the teacher's
-    geometry of single words and learns to spell and to read context.
+    geometry of single words, as far as means of pieces can give it, and learns to spell and to read context.
     """
-    for block in student.encoder.encoder.block:
-        nn.init.zeros_(block.layer[0].SelfAttention.o.weight)
-        nn.init.zeros_(block.layer[1].DenseReluDense.wo.weight)
+    for name, weight in student.encoder.named_parameters():
+        if name.endswith((".o.weight", ".wo.weight")):
+            nn.init.zeros_(weight)
+    vectors = _fit_pieces(tokenizer, meanings, teacher)
     embeddings = student.encoder.shared.weight
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    texts = {index: piece.removeprefix("▁") for index, piece in enumerate(pieces) if index > 2 and piece != "▁"}
-    indices = torch.tensor(list(texts))
-    vectors = F.normalize(torch.stack([rows.mean(0) for rows in teacher.word_vectors(list(texts.values()))]), dim=-1)
-    vectors -= vectors.mean(0)
     axes = torch.linalg.svd(vectors, full_matrices=False).Vh[: embeddings.shape[1]]
     coordinates = vectors @ axes.T
     scale = coordinates.square().mean().rsqrt()
-    embeddings[indices, : len(axes)] = coordinates * scale
+    embeddings[NUM_SPECIAL_TOKENS:, : len(axes)] = coordinates * scale
     student.to_teacher.weight[:, : len(axes)] = axes.T / scale
+
+
+def _fit_pieces(tokenizer: StudentTokenizer, meanings: Mapping[str, Tensor], teacher: WordTeacher) -> Tensor:
+    """Return a centred teacher vector per piece, (V - special tokens, D): its own as a word, moved by least squares."""
+    pieces = tokenizer.pieces[NUM_SPECIAL_TOKENS:]
+    own = torch.cat(
+        [rows.mean(0, keepdim=True) for rows in teacher.word_vectors([p.lstrip("▁") or "," for p in pieces])]
+    )
+    own = F.normalize(own, dim=-1)
+    mean = own.mean(0)
+    own -= mean
+    wanted = F.normalize(torch.cat(list(meanings.values())), dim=-1) - mean
+    ids, words = tokenizer(list(meanings))
+    is_text = words >= 0
+    row, column = is_text.nonzero()[:, 0], ids[is_text] - NUM_SPECIAL_TOKENS
+    shares = torch.zeros(len(wanted), len(own))
+    is_known = column >= 0
+    shares.index_put_((row[is_known], column[is_known]), (1 / is_text.sum(1))[row[is_known]], accumulate=True)
+    normal = shares.T @ shares + PIECE_TRUST * torch.eye(len(own))
+    return own + torch.linalg.solve(normal, shares.T @ (wanted - shares @ own))
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -36,7 +36,10 @@ BREAKAGES = {
     "truncated": (lambda d: truncate(d / "transformer" / "diffusion_pytorch_model.safetensors"), "damaged weights"),
     "other shape": (lambda d: edit_json(d / "vae" / "config.json", latent_channels=8), "expects shape"),
     "other depth": (lambda d: edit_json(d / "transformer" / "config.json", num_layers=3), "missing"),
-    "unknown field": (lambda d: edit_json(d / "vae" / "config.json", latent_chanels=8), "did you mean 'latent_channels'"),
+    "unknown field": (
+        lambda d: edit_json(d / "vae" / "config.json", latent_chanels=8),
+        "did you mean 'latent_channels'",
+    ),
     "other scheduler": (lambda d: edit_json(d / "model_index.json", scheduler=["diffusers", "Euler"]), "'Euler'"),
     "other schedule": (
         lambda d: edit_json(d / "scheduler" / "scheduler_config.json", prediction_type="epsilon"),

@@ -104,5 +104,3 @@ def test_sizes_name_the_nearest() -> None:
     check_size(height_px=64, width_px=96, multiple_px=16)
     with pytest.raises(ValueError, match=r"width_px.*the nearest is 96"):
         check_size(height_px=64, width_px=97, multiple_px=16)
-
-

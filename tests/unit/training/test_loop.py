@@ -49,9 +49,14 @@ class LineStep:
 
 
 def settings(num_steps: int, **changes: object) -> RunSettings:
-    defaults = {"batch_size": 8, "num_warmup_steps": 2, "sample_every_steps": 5, "log_every_steps": 5, "save_every_s": 0.0}
+    defaults = {
+        "batch_size": 8,
+        "num_warmup_steps": 2,
+        "sample_every_steps": 5,
+        "log_every_steps": 5,
+        "save_every_s": 0.0,
+    }
     return RunSettings(num_steps=num_steps, **(defaults | changes))  # pyright: ignore[reportArgumentType]
-
 
 
 def run(folder: Path, num_steps: int, stop_after: int | None = None, **changes) -> LineStep:
@@ -142,7 +147,9 @@ def test_orthogonalised_updates_have_equal_singular_values(shape: tuple[int, int
     values = torch.linalg.svdvals(orthogonalise(matrix))
     assert values.min() > 0.6 and values.max() < 1.3
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    assert torch.nn.functional.cosine_similarity(orthogonalise(matrix).flatten(), (left @ right).flatten(), dim=0) > 0.95
+    assert (
+        torch.nn.functional.cosine_similarity(orthogonalise(matrix).flatten(), (left @ right).flatten(), dim=0) > 0.95
+    )
 
 
 def test_muon_solves_a_linear_problem() -> None:
