@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "cogvideox"
-ROOT = {"configs", "settings", "component_files", "presets", "__init__", "__main__"}
+ROOT = {"configs", "errors", "settings", "component_files", "presets", "__init__", "__main__"}
 ALLOWED = {
     "models": ROOT,
     "diffusion": ROOT,

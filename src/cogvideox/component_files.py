@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cogvideox.configs import ComponentConfig
+from cogvideox.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 FORMAT_VERSION = "0.42.1"
 """The diffusers version whose layout is written."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged or of another kind; the message names the file and what to do."""
 
 
 class _Component(Protocol):

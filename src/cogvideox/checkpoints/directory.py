@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cogvideox.component_files import FORMAT_VERSION, CheckpointError, read_json, write_atomically
+from cogvideox.component_files import FORMAT_VERSION, read_json, write_atomically
 from cogvideox.configs import NoiseScheduleConfig
+from cogvideox.errors import CheckpointError
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.text_encoder import TextEncoder
 from cogvideox.models.transformer import ExpertTransformer

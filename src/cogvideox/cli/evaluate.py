@@ -1,6 +1,7 @@
 """``cogvideox evaluate``: scores of a checkpoint, as a table or as JSON."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -133,6 +134,34 @@ def reconstruction(
             autoencoder, num_clips=num_clips, seed=seed, art=art, batch_size=batch_size, on_progress=progress
         )
     _print_report(report_reconstruction(scores), {"model": model, "seed": seed}, as_json=json)
+    return OK
+
+
+def gallery(*, model: str = "tiny", out: Path = Path("outputs/gallery.png"), num_steps: int = 50) -> int:
+    """Write a contact sheet of twenty fixed prompts, first seed each.
+
+    Parameters
+    ----------
+    model
+        Embedded model or checkpoint directory in the diffusers layout.
+    out
+        The PNG file.
+    num_steps
+        Calls of the transformer for a clip.
+    """
+    from cogvideox.evaluation.gallery import save_gallery
+    from cogvideox.generation.generator import VideoGenerator
+
+    generator = VideoGenerator.load(model)
+
+    with StepProgress("generate clips") as progress:
+
+        def generate(prompts: Sequence[str], seeds: Sequence[int]) -> "list[np.ndarray]":
+            videos = generator.text_to_videos(prompts, seeds, num_steps=num_steps, on_step=progress)
+            return [video.frames for video in videos]
+
+        save_gallery(out, generate)
+    print(out)
     return OK
 
 

@@ -28,6 +28,7 @@ app.command(train_app)
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
 evaluate_app.command(evaluate.prompt_following)
 evaluate_app.command(evaluate.reconstruction)
+evaluate_app.command(evaluate.gallery)
 app.command(evaluate_app)
 
 

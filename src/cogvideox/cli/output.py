@@ -9,13 +9,14 @@ import cyclopts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cogvideox.component_files import CheckpointError
+from cogvideox.errors import CheckpointError, FetchError
 
 OK = 0
 BUG = 1
 BAD_INPUT = 2
 BAD_CHECKPOINT = 3
 OUT_OF_MEMORY = 4
+NETWORK = 5
 PARTLY_FAILED = 7
 INTERRUPTED = 130
 
@@ -24,6 +25,7 @@ CODE_NAMES = {
     BAD_INPUT: "bad_input",
     BAD_CHECKPOINT: "bad_checkpoint",
     OUT_OF_MEMORY: "out_of_memory",
+    NETWORK: "network",
     PARTLY_FAILED: "partly_failed",
     INTERRUPTED: "interrupted",
 }
@@ -32,8 +34,8 @@ CODE_NAMES = {
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of an error.
 
-    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint; 4 out of memory; 130 interrupted;
-    1 anything else, which is a bug.
+    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint; 4 out of memory; 5 network;
+    130 interrupted; 1 anything else, which is a bug.
     """
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
@@ -41,6 +43,8 @@ def exit_code_of(error: BaseException) -> int:
         return BAD_CHECKPOINT
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
         return OUT_OF_MEMORY
+    if isinstance(error, FetchError):
+        return NETWORK
     if isinstance(error, ValueError | OSError | cyclopts.CycloptsError):
         return BAD_INPUT
     return BUG

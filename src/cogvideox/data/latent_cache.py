@@ -1,8 +1,8 @@
 """Latents of rendered clips, encoded once and read many times during transformer training.
 
 A cache is a folder: ``shard_00000.safetensors`` ... with latents (N, C, T, H, W) float16, unscaled posterior means, one
-line of captions per clip in ``shard_00000.jsonl``, and ``cache.json`` saying what they were made of. Shards appear whole,
-so an interrupted build goes on where it stopped.
+line of captions per clip in ``shard_00000.jsonl``, and ``cache.json`` saying what they were made of. Shards appear
+whole, so an interrupted build goes on where it stopped.
 
 Axes: N clips, C latent channels, T latent frames, H W latent rows and columns.
 """

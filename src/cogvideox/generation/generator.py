@@ -147,8 +147,15 @@ class VideoGenerator:
         Args:
             prompts: what to show.
             seeds: one per prompt.
-            negative_prompt, num_frames, height_px, width_px, num_steps, guidance_scale, guidance_mode, sampler, on_step:
-                see `SamplingOptions`.
+            negative_prompt: this and all that follow: see `SamplingOptions`.
+            num_frames: of each video.
+            height_px: of each video.
+            width_px: of each video.
+            num_steps: calls of the transformer.
+            guidance_scale: how strongly the prompts are followed.
+            guidance_mode: how the scale changes over the steps.
+            sampler: how a step is taken.
+            on_step: called after every step.
 
         Raises:
             ValueError: an argument is out of range.
@@ -168,8 +175,8 @@ class VideoGenerator:
             guidance_scale=guidance_scale,
             guidance_mode=guidance_mode,
         )
-        state = DenoiseState(0, self._draw_noise(shape, seeds))
-        for state in denoise(self.transformer, state, plan, conditioning, sampler=chosen_sampler):
+        start = state = DenoiseState(0, self._draw_noise(shape, seeds))
+        for state in denoise(self.transformer, start, plan, conditioning, sampler=chosen_sampler):
             if on_step is not None:
                 on_step(state.step_index, plan.num_steps)
         return state.latents

@@ -191,7 +191,7 @@ class VideoAutoencoder(nn.Module):
         return model
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json`` and the weights (in ``dtype`` if given) into ``directory`` (the ``vae/`` folder of a checkpoint)."""
+        """Write ``config.json`` and weights, in ``dtype`` if given, as a checkpoint's ``vae/`` folder."""
         save_component(self, directory, "AutoencoderKLCogVideoX", dtype=dtype)
 
     @property

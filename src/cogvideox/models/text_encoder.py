@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import T5EncoderModel, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
-from cogvideox.component_files import CheckpointError
+from cogvideox.errors import CheckpointError
 
 
 class TextEncoder:

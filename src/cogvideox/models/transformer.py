@@ -76,7 +76,7 @@ class ExpertTransformer(nn.Module):
         return load_component(directory, "transformer", cls, TransformerConfig, device=device, dtype=dtype)
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json`` and the weights (in ``dtype`` if given) into ``directory`` (the ``transformer/`` folder of a checkpoint)."""
+        """Write ``config.json`` and weights, in ``dtype`` if given, as a checkpoint's ``transformer/`` folder."""
         save_component(self, directory, "CogVideoXTransformer3DModel", dtype=dtype)
 
     @property

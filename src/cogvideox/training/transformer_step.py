@@ -66,7 +66,10 @@ class TransformerRecipe:
 
 
 class TransformerStep:
-    """Noises cached latents, predicts their velocity, updates the transformer. ``art`` is the Fluent set unless given."""
+    """Noises cached latents, predicts their velocity, updates the transformer.
+
+    ``art`` is the Fluent set unless given; ``on_clips`` hears how many clips of the cache are encoded.
+    """
 
     def __init__(
         self,
@@ -151,9 +154,8 @@ class TransformerStep:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         self.average.swap(self.model)
         self.model.eval()
-        state = DenoiseState(0, noise)
-        for state in denoise(self.model, state, self.noise_schedule.plan(25), conditioning):  # noqa: B007
-            pass
+        start = DenoiseState(0, noise)
+        *_, state = denoise(self.model, start, self.noise_schedule.plan(25), conditioning)
         self.average.swap(self.model)
         videos = to_frames(self.autoencoder.decode(state.latents / self.scaling_factor))
         save_contact_sheet(path, list(videos), num_columns=6, titles=prompts)

@@ -8,7 +8,7 @@ from diffusers import CogVideoXPipeline
 
 from cogvideox import ExpertTransformer, VideoAutoencoder, VideoGenerator
 from cogvideox.checkpoints.directory import find_checkpoint, write_model_index, write_scheduler
-from cogvideox.component_files import CheckpointError
+from cogvideox.errors import CheckpointError
 from cogvideox.models.text_encoder import TextEncoder
 from cogvideox.presets import PRESETS
 

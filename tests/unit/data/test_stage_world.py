@@ -39,6 +39,7 @@ from cogvideox.data.stage_world.vocabulary import (
     SECOND_OBJECT_NOUNS,
     WEATHER_PHRASES,
 )
+from cogvideox.errors import FetchError
 
 PINNED_SPLIT_SHA256 = "a67b8fcb8d460f44"
 
@@ -280,8 +281,8 @@ def test_art_is_cropped_checked_and_complete(art: Art) -> None:
 
 def test_missing_npm_and_a_foreign_package_file_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(art_module.shutil, "which", lambda _: None)
-    with pytest.raises(RuntimeError, match="install npm"):
+    with pytest.raises(FetchError, match="install npm"):
         load_fluent_art(tmp_path)
     (tmp_path / "lobehub-fluent-emoji-3d-1.1.0.tgz").write_bytes(b"other")
-    with pytest.raises(RuntimeError, match="SHA-256"):
+    with pytest.raises(FetchError, match="SHA-256"):
         load_fluent_art(tmp_path)

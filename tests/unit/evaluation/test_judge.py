@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cogvideox.component_files import CheckpointError
 from cogvideox.data.stage_world import ACTIONS, ACTORS, PLACES
+from cogvideox.errors import CheckpointError
 from cogvideox.evaluation.judge import Judge, JudgeConfig, resample_clip
 
 SMALL = JudgeConfig(widths=(8, 8, 16, 16))

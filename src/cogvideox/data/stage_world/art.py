@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 
 from cogvideox.data.stage_world.scene import ACTORS, Actor
 from cogvideox.data.stage_world.simple_art import SIMPLE_PAINTERS, paint_simple_picture
+from cogvideox.errors import FetchError
 
 FLUENT_PACKAGE = "@lobehub/fluent-emoji-3d"
 FLUENT_VERSION = "1.1.0"
@@ -114,7 +115,7 @@ def load_fluent_art(cache_dir: Path | None = None) -> Art:
     """Read the sixteen actors and four objects of the Fluent emoji set, fetching the npm package once.
 
     `cache_dir` holds the package file; by default `cogvideox/fluent-emoji-3d-1.1.0` in the user's cache folder.
-    Raises RuntimeError when npm is missing, the fetch fails, or the package is not the expected one.
+    Raises FetchError when npm is missing, the fetch fails, or the package is not the expected one.
     """
     folder = _default_cache_dir() if cache_dir is None else Path(cache_dir)
     package = folder / f"lobehub-fluent-emoji-3d-{FLUENT_VERSION}.tgz"
@@ -122,9 +123,7 @@ def load_fluent_art(cache_dir: Path | None = None) -> Art:
         _fetch_package(package)
     content = package.read_bytes()
     if hashlib.sha256(content).hexdigest() != FLUENT_SHA256:
-        raise RuntimeError(
-            f"{package} is not {FLUENT_PACKAGE} {FLUENT_VERSION} (other SHA-256): delete it and try again"
-        )
+        raise FetchError(f"{package} is not {FLUENT_PACKAGE} {FLUENT_VERSION} (other SHA-256): delete it and try again")
     names = {f"package/assets/{code}.webp": name for name, (code, _) in FLUENT_FILES.items()}
     pictures: dict[str, NDArray[np.uint8]] = {}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
@@ -142,7 +141,7 @@ def load_fluent_art(cache_dir: Path | None = None) -> Art:
                 break
     missing = sorted(set(FLUENT_FILES) - set(pictures))
     if missing:
-        raise RuntimeError(f"{package} has no picture for {', '.join(missing)}: delete it and try again")
+        raise FetchError(f"{package} has no picture for {', '.join(missing)}: delete it and try again")
     return Art(pictures)
 
 
@@ -159,7 +158,7 @@ def _default_cache_dir() -> Path:
 def _fetch_package(target: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise RuntimeError(
+        raise FetchError(
             f"the actors' pictures come from the npm package {FLUENT_PACKAGE}: install npm (nodejs.org, or your "
             f"system's package manager) and try again, or put the package file at {target}"
         )
@@ -170,12 +169,12 @@ def _fetch_package(target: Path) -> None:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, cwd=folder)
         except subprocess.CalledProcessError as error:
             last_lines = "\n".join(str(error.stderr).strip().splitlines()[-5:])
-            raise RuntimeError(f"`{' '.join(command)}` failed:\n{last_lines}") from error
+            raise FetchError(f"`{' '.join(command)}` failed:\n{last_lines}") from error
         except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"`{' '.join(command)}` took longer than {FETCH_TIMEOUT_S} s") from error
+            raise FetchError(f"`{' '.join(command)}` took longer than {FETCH_TIMEOUT_S} s") from error
         fetched = list(Path(folder).glob("*.tgz"))
         if len(fetched) != 1:
-            raise RuntimeError(f"`{' '.join(command)}` should leave one .tgz file, it left {len(fetched)}")
+            raise FetchError(f"`{' '.join(command)}` should leave one .tgz file, it left {len(fetched)}")
         os.replace(fetched[0], target)
 
 

@@ -1,0 +1,9 @@
+"""Errors that callers tell apart; all other wrong input is a plain ValueError."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or of another kind; the message names the file and what to do."""
+
+
+class FetchError(OSError):
+    """Something that is fetched by package name could not be had; the message says what to install or try."""
