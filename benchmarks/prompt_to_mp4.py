@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/prompt_to_mp4.py [rounds]
 
-Both are run alternating as fresh processes, float32 on a CPU without native bfloat16; prints seconds and the ratio of medians.
+Both run alternating as fresh processes, in float32 on a CPU without native bfloat16; prints seconds and their ratio.
 """
 
 import statistics

@@ -74,7 +74,7 @@ def pose_at(scene: Scene, stage: Stage, time_s: float) -> Pose:
 
 
 def _walk(scene: Scene, stage: Stage, time_s: float) -> Pose:
-    angle = 2 * math.pi * (1.25 * scene.rate_hz * time_s + scene.phase_turns)
+    angle = 2 * math.pi * (1.6 * scene.rate_hz * time_s + scene.phase_turns)
     gait = GAITS[scene.actor]
     bob, sway, stride = {"legs": (0.06, 0.04, 1.0), "waddle": (0.07, 0.17, 0.0), "wheels": (0.035, 0.035, 0.0)}[gait]
     lift_px = bob * stage.sprite_height_px * abs(math.sin(angle))
@@ -88,8 +88,8 @@ def _walk(scene: Scene, stage: Stage, time_s: float) -> Pose:
 
 
 def _hop(scene: Scene, stage: Stage, time_s: float) -> Pose:
-    arc = _arc(scene.rate_hz * time_s + scene.phase_turns)
-    lift_px = arc * min(0.30 * stage.height_px, _headroom(scene, stage))
+    arc = _arc(1.5 * scene.rate_hz * time_s + scene.phase_turns)
+    lift_px = arc * min(0.20 * stage.height_px, _headroom(scene, stage))
     squash = _squash(arc)
     return Pose(
         x_px=_path_x(scene, stage, time_s, stage.sprite_width_px),
@@ -132,7 +132,7 @@ def _fly(scene: Scene, stage: Stage, time_s: float) -> Pose:
 
 def _jump(scene: Scene, stage: Stage, time_s: float) -> Pose:
     arc = _arc(scene.rate_hz * time_s + scene.phase_turns)
-    lift_px = arc * min(0.42 * stage.height_px, _headroom(scene, stage))
+    lift_px = arc * min(0.34 * stage.height_px, _headroom(scene, stage))
     squash = _squash(arc)
     return Pose(
         x_px=_standing_x(scene, stage),
@@ -144,7 +144,7 @@ def _jump(scene: Scene, stage: Stage, time_s: float) -> Pose:
 
 
 def _spin(scene: Scene, stage: Stage, time_s: float) -> Pose:
-    turned = math.cos(2 * math.pi * (0.75 * scene.rate_hz * time_s + scene.phase_turns))
+    turned = math.cos(2 * math.pi * (0.8 * scene.rate_hz * time_s + scene.phase_turns))
     # A flat cut-out would vanish edge-on; a solid one keeps some width.
     return Pose(
         x_px=_standing_x(scene, stage),
@@ -154,34 +154,32 @@ def _spin(scene: Scene, stage: Stage, time_s: float) -> Pose:
 
 
 def _dance(scene: Scene, stage: Stage, time_s: float) -> Pose:
-    angle = 2 * math.pi * (scene.rate_hz * time_s + scene.phase_turns)
+    angle = 2 * math.pi * (1.8 * scene.rate_hz * time_s + scene.phase_turns)
     sway = math.sin(angle)
-    squash = 1 - 0.13 * math.cos(angle) ** 2
+    squash = 1 - 0.10 * math.cos(angle) ** 2
     return Pose(
-        x_px=_standing_x(scene, stage) + 0.05 * stage.width_px * sway,
+        x_px=_standing_x(scene, stage) + 0.03 * stage.width_px * sway,
         y_px=_ground_y(scene, stage),
-        rotation_rad=0.36 * sway,
+        rotation_rad=0.32 * sway,
         scale_x=1 / squash,
         scale_y=squash,
     )
 
 
 def _fall(scene: Scene, stage: Stage, time_s: float) -> Pose:
-    """Drop from the upper edge in 0.45 of the clip, bounce twice, rest; a longer clip falls more slowly."""
+    """Drop from the upper edge in 0.6 of the clip, bounce, rest; a longer clip falls more slowly."""
     progress = time_s / stage.duration_s
     ground_px = _ground_y(scene, stage)
     drop_px = max(ground_px - 0.80 * stage.sprite_height_px, 0.3 * stage.height_px)
-    impact, second, third = 0.45, 0.72, 0.88
+    impact, rest = 0.6, 0.88
     if progress < impact:
-        height = 1 - (progress / impact) ** 2
-    elif progress < second:
-        height = 0.30 * _arc((progress - impact) / (second - impact))
-    elif progress < third:
-        height = 0.08 * _arc((progress - second) / (third - second))
+        height = 1 - (progress / impact) ** 1.6
+    elif progress < rest:
+        height = 0.18 * _arc((progress - impact) / (rest - impact))
     else:
         height = 0.0
     since_impact = (progress - impact) / 0.1
-    squash = 1 - 0.24 * math.exp(-(since_impact**2)) if progress < third else 1.0
+    squash = 1 - 0.24 * math.exp(-(since_impact**2)) if progress < rest else 1.0
     lean_sign = 1 if scene.facing == "right" else -1
     return Pose(
         x_px=_standing_x(scene, stage),

@@ -62,11 +62,11 @@ class Scene:
     """Rain or snow in front of everything; never under water."""
     size_fraction: float = 0.5
     """Sprite height over frame height, 0.40 to 0.60; wide sprites are limited by the frame's width instead."""
-    travel_fraction: float = 0.5
-    """Distance covered in the clip over frame width, 0.40 to 0.60."""
+    travel_fraction: float = 0.35
+    """Distance covered in the clip over frame width: slow, so that four frames fit into one latent frame."""
     start_slack: float = 0.5
     """Where the path lies: 0 leftmost, 1 rightmost."""
-    rate_hz: float = 1.25
+    rate_hz: float = 0.65
     """Repetitions per second of the action's cycle."""
     phase_turns: float = 0.0
     """Where in its cycle the action starts, 0 to 1."""
@@ -175,9 +175,9 @@ def sample_scene(
         second_object_side=DIRECTIONS[rng.integers(2)],
         weather=_draw_optional(rng, weather, WEATHERS, WEATHER_PROBABILITY * is_dry),
         size_fraction=rng.uniform(MIN_SIZE_FRACTION, MAX_SIZE_FRACTION),
-        travel_fraction=rng.uniform(0.42, 0.60),
+        travel_fraction=rng.uniform(0.28, 0.40),
         start_slack=rng.uniform(0, 1),
-        rate_hz=rng.uniform(1.0, 1.3),
+        rate_hz=rng.uniform(0.55, 0.75),
         phase_turns=rng.uniform(0, 1),
         flight_slack=rng.uniform(0, 1),
         ground_fraction=rng.uniform(0.86, 0.93),
