@@ -9,6 +9,7 @@ Axes: B batch, C channels, T frames, H W rows and columns (lower case: latent).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -26,19 +27,18 @@ NUM_LATENT_FRAMES_PER_DECODER_CHUNK = 2
 
 
 @dataclass(frozen=True)
-class EncoderState:
-    """What one chunk leaves to the next: the pasts of all causal convolutions, in running order."""
-
-    pasts: tuple[Tensor, ...] = ()
-    is_first_chunk: bool = True
-
-
-@dataclass(frozen=True)
 class DecoderState:
     """What one chunk leaves to the next: the pasts of all causal convolutions, in running order."""
 
     pasts: tuple[Tensor, ...] = ()
-    is_first_chunk: bool = True
+
+    @property
+    def is_first_chunk(self) -> bool:
+        """Whether no chunk came before."""
+        return not self.pasts
+
+
+EncoderState = DecoderState
 
 
 class _Stage(nn.Module):
@@ -61,6 +61,18 @@ class _Stage(nn.Module):
         return self.get_submodule(f"{self._resampler_name}.0")(x, pasts.is_start_of_clip)
 
 
+def _residual_block(
+    config: AutoencoderConfig, in_channels: int, out_channels: int, *, num_latent_channels: int | None
+) -> ResidualBlock:
+    return ResidualBlock(
+        in_channels,
+        out_channels,
+        num_groups=config.norm_num_groups,
+        norm_eps=config.norm_eps,
+        num_latent_channels=num_latent_channels,
+    )
+
+
 class Encoder(nn.Module):
     """Pixels to the parameters of the latents' Gaussian."""
 
@@ -69,15 +81,7 @@ class Encoder(nn.Module):
         widths = config.block_out_channels
         num_time_halvings = config.temporal_compression_ratio.bit_length() - 1
 
-        def block(in_channels: int, out_channels: int) -> ResidualBlock:
-            return ResidualBlock(
-                in_channels,
-                out_channels,
-                num_groups=config.norm_num_groups,
-                norm_eps=config.norm_eps,
-                num_latent_channels=None,
-            )
-
+        block = partial(_residual_block, config, num_latent_channels=None)
         self.conv_in = CausalConv3d(config.in_channels, widths[0], kernel_size=3)
         self.down_blocks = nn.ModuleList()
         for level, width in enumerate(widths):
@@ -98,7 +102,7 @@ class Encoder(nn.Module):
             x = stage(x, None, pasts)
         x = self.mid_block(x, None, pasts)
         x = pasts.convolve(self.conv_out, functional.silu(self.norm_out(x)))
-        return x, EncoderState(pasts.collect(), is_first_chunk=False)
+        return x, EncoderState(pasts.collect())
 
 
 class Decoder(nn.Module):
@@ -113,15 +117,7 @@ class Decoder(nn.Module):
         widths = config.block_out_channels[::-1]
         num_time_doublings = config.temporal_compression_ratio.bit_length() - 1
 
-        def block(in_channels: int, out_channels: int) -> ResidualBlock:
-            return ResidualBlock(
-                in_channels,
-                out_channels,
-                num_groups=config.norm_num_groups,
-                norm_eps=config.norm_eps,
-                num_latent_channels=config.latent_channels,
-            )
-
+        block = partial(_residual_block, config, num_latent_channels=config.latent_channels)
         self.conv_in = CausalConv3d(config.latent_channels, widths[0], kernel_size=3)
         self.mid_block = _Stage([block(widths[0], widths[0]) for _ in range(2)], None)
         self.up_blocks = nn.ModuleList()
@@ -143,7 +139,7 @@ class Decoder(nn.Module):
             x = stage(x, latents, pasts)
         x = functional.silu(apply_norm(self.norm_out, x, latents, pasts.is_start_of_clip))
         x = pasts.convolve(self.conv_out, x)
-        return x, DecoderState(pasts.collect(), is_first_chunk=False)
+        return x, DecoderState(pasts.collect())
 
 
 class GaussianPosterior:

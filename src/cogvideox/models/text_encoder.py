@@ -51,7 +51,9 @@ class TextEncoder:
         """Write ``text_encoder/`` (in ``dtype`` if given) and ``tokenizer/`` into a checkpoint directory."""
         directory = Path(directory)
         with _quiet_transformers():
-            copy.deepcopy(self.model).to(dtype).save_pretrained(directory / "text_encoder")
+            model = copy.deepcopy(self.model)
+            model.to(dtype=self.model.dtype if dtype is None else dtype)  # pyright: ignore[reportCallIssue]
+            model.save_pretrained(directory / "text_encoder")
             self.tokenizer.save_pretrained(directory / "tokenizer")
 
     @property

@@ -20,8 +20,8 @@ class WeightAverage:
         """Move the averages towards the module's present weights."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
-        weights = [value.float() for _, value in module.named_parameters()]
-        torch._foreach_lerp_(list(self.averages.values()), weights, 1.0 - decay)
+        for name, value in module.named_parameters():
+            self.averages[name].lerp_(value.float(), 1.0 - decay)
 
     @torch.no_grad()
     def swap(self, module: nn.Module) -> None:

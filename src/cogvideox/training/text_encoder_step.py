@@ -68,6 +68,7 @@ class TextEncoderRecipe:
     num_teacher_words: int = 12000
     """The teacher's commonest words, used in generic sentences and in the dictionary."""
     num_check_sentences: int = 256
+    geometry_width: int = 192
     stage_share: float = 0.5
     """Of a batch."""
     distillation_weight: float = 1.0
@@ -134,7 +135,7 @@ class TextEncoderStep:
         self.mean_vector = self.pool.teacher_vectors.float().mean(0).to(device)
         self._prepare_checks(teacher, words)
         self.student = Student(_new_encoder(recipe, len(self.tokenizer.tokenizer)), teacher.width)
-        _copy_geometry(self.student, self.tokenizer, meanings, teacher)
+        _copy_geometry(self.student, self.tokenizer, meanings, teacher, recipe.geometry_width)
         self.student.to(device)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), betas=(0.9, 0.98), weight_decay=recipe.run.weight_decay
@@ -309,7 +310,11 @@ def _new_encoder(recipe: TextEncoderRecipe, vocab_size: int) -> T5EncoderModel:
 
 @torch.no_grad()
 def _copy_geometry(
-    student: Student, tokenizer: StudentTokenizer, meanings: Mapping[str, Tensor], teacher: WordTeacher
+    student: Student,
+    tokenizer: StudentTokenizer,
+    meanings: Mapping[str, Tensor],
+    teacher: WordTeacher,
+    geometry_width: int,
 ) -> None:
     """Start the embeddings so that the mean over a word's pieces is near the teacher's vector of the single word.
 
@@ -321,10 +326,14 @@ def _copy_geometry(
             nn.init.zeros_(weight)
     vectors = _fit_pieces(tokenizer, meanings, teacher)
     embeddings = student.encoder.shared.weight
-    axes = torch.linalg.svd(vectors, full_matrices=False).Vh[: embeddings.shape[1]]
+    axes = torch.linalg.svd(vectors, full_matrices=False).Vh[: geometry_width or embeddings.shape[1]]
     coordinates = vectors @ axes.T
     scale = coordinates.square().mean().rsqrt()
     embeddings[NUM_SPECIAL_TOKENS:, : len(axes)] = coordinates * scale
+    if geometry_width:
+        student.to_teacher.weight.zero_()
+        student.to_teacher.weight.requires_grad_(False)
+        print("kept variance", float(coordinates.square().sum() / vectors.square().sum()))
     student.to_teacher.weight[:, : len(axes)] = axes.T / scale
 
 
