@@ -150,7 +150,7 @@ def dictionary_lines(words: Sequence[str], num_lines: int, seed: int | Sequence[
     num_words = num_lines * DICTIONARY_LINE_WORDS
     rounds = [rng.permutation(len(words)) for _ in range(-(-num_words // len(words)))]
     order = np.concatenate(rounds)[:num_words].reshape(num_lines, DICTIONARY_LINE_WORDS)
-    return [" ".join(words[index] for index in line) for line in order]
+    return [" ".join(words[int(index)] for index in line) for line in order]
 
 
 def _generic_clause(rng: np.random.Generator, further_words: Sequence[str]) -> str:

@@ -28,8 +28,7 @@ class StudentTokenizer:
     def __init__(self, tokenizer: T5Tokenizer, max_tokens: int) -> None:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
-        self.pieces: list[str] = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        pieces = self.pieces
+        self.pieces = pieces = [str(tokenizer.convert_ids_to_tokens(index)) for index in range(len(tokenizer))]
         special = torch.tensor([piece in (tokenizer.pad_token, tokenizer.eos_token) for piece in pieces])
         self._is_special = special
         self._starts_word = torch.tensor([piece.startswith("▁") for piece in pieces])
