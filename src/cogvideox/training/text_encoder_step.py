@@ -69,6 +69,7 @@ class TextEncoderRecipe:
     """The teacher's commonest words, used in generic sentences and in the dictionary."""
     num_check_sentences: int = 256
     geometry_width: int = 192
+    """Features that start as, and stay bound to, the teacher's geometry; at most the encoder's width."""
     stage_share: float = 0.5
     """Of a batch."""
     distillation_weight: float = 1.0
@@ -318,22 +319,21 @@ def _copy_geometry(
 ) -> None:
     """Start the embeddings so that the mean over a word's pieces is near the teacher's vector of the single word.
 
-    The map to the teacher starts as the way back and the layers as the identity, so a run begins with the teacher's
-    geometry of single words, as far as means of pieces can give it, and learns to spell and to read context.
+    The map to the teacher is fixed as the way back from the first ``geometry_width`` features and the layers start as
+    the identity, so a run begins with the teacher's geometry of single words, as far as means of pieces can give it,
+    and learns to spell and to read context; the other features are free for the concepts.
     """
     for name, weight in student.encoder.named_parameters():
         if name.endswith((".o.weight", ".wo.weight")):
             nn.init.zeros_(weight)
     vectors = _fit_pieces(tokenizer, meanings, teacher)
     embeddings = student.encoder.shared.weight
-    axes = torch.linalg.svd(vectors, full_matrices=False).Vh[: geometry_width or embeddings.shape[1]]
+    axes = torch.linalg.svd(vectors, full_matrices=False).Vh[: min(geometry_width, embeddings.shape[1])]
     coordinates = vectors @ axes.T
     scale = coordinates.square().mean().rsqrt()
     embeddings[NUM_SPECIAL_TOKENS:, : len(axes)] = coordinates * scale
-    if geometry_width:
-        student.to_teacher.weight.zero_()
-        student.to_teacher.weight.requires_grad_(False)
-        print("kept variance", float(coordinates.square().sum() / vectors.square().sum()))
+    student.to_teacher.weight.zero_()
+    student.to_teacher.weight.requires_grad_(False)
     student.to_teacher.weight[:, : len(axes)] = axes.T / scale
 
 

