@@ -267,8 +267,9 @@ def _check_target(target: Path, *, is_replaced: bool) -> None:
         raise ValueError(f"--out: expected a name ending in .mp4, got {str(target)!r}")
     if target.is_dir():
         raise ValueError(f"--out: {target} is a folder")
-    if target.exists() and not is_replaced:
-        raise ValueError(f"--out: {target} exists; give --force to replace it")
+    for path in (target, target.with_suffix(".json")):
+        if path.exists() and not is_replaced:
+            raise ValueError(f"--out: {path} exists; give --force to replace it")
     ancestor = target.absolute().parent
     while not ancestor.exists():
         ancestor = ancestor.parent
