@@ -4,6 +4,7 @@ Axes: B prompts, L text tokens, D width of the encoder.
 """
 
 import copy
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,11 @@ from cogvideox.errors import CheckpointError
 class TextEncoder:
     """A T5 encoder and its tokenizer, from a checkpoint directory."""
 
-    def __init__(self, model: T5EncoderModel, tokenizer: T5Tokenizer) -> None:
+    def __init__(self, model: T5EncoderModel, tokenizer: T5Tokenizer, tokenizer_folder: Path) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.tokenizer_folder = tokenizer_folder
+        """Where the tokenizer was read from; `save` copies its files, so that ``spiece.model`` is kept."""
 
     @classmethod
     def load(
@@ -45,7 +48,7 @@ class TextEncoder:
             except (OSError, KeyError) as error:
                 raise CheckpointError(f"{directory}: no usable text encoder ({error})") from error
         torch.nn.Module.to(model, device)  # called on the base class: transformers' own annotation of "to" is wrong
-        return cls(model.eval().requires_grad_(False), tokenizer)
+        return cls(model.eval().requires_grad_(False), tokenizer, directory / "tokenizer")
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``text_encoder/`` (in ``dtype`` if given) and ``tokenizer/`` into a checkpoint directory."""
@@ -54,7 +57,7 @@ class TextEncoder:
             model = copy.deepcopy(self.model)
             model.to(dtype=self.model.dtype if dtype is None else dtype)  # pyright: ignore[reportCallIssue]
             model.save_pretrained(directory / "text_encoder")
-            self.tokenizer.save_pretrained(directory / "tokenizer")
+        shutil.copytree(self.tokenizer_folder, directory / "tokenizer", dirs_exist_ok=True)
 
     @property
     def width(self) -> int:

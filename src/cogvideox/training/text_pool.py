@@ -44,10 +44,11 @@ class StudentTokenizer:
 
     def count_whole_words(self, text: str) -> int:
         """Return how many words of a text fit with all their tokens."""
-        pieces = self.tokenizer.tokenize(text)
-        num_words = sum(piece.startswith("▁") for piece in pieces[: self.max_tokens - 1])
-        is_cut = len(pieces) > self.max_tokens - 1 and not pieces[self.max_tokens - 1].startswith("▁")
-        return num_words - is_cut
+        room = self.max_tokens - 1  # the end token takes one
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        starts_word = self._starts_word[ids].tolist()
+        is_last_cut = len(ids) > room and not starts_word[room]
+        return sum(starts_word[:room]) - is_last_cut
 
 
 @dataclass(frozen=True, kw_only=True)

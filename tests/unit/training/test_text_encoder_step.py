@@ -38,6 +38,7 @@ RECIPE = TextEncoderRecipe(
     num_generic_sentences=120,
     num_dictionary_lines=30,
     num_tokenizer_sentences=400,
+    geometry_width=WIDTH - 4,
     num_check_sentences=24,
 )
 
@@ -104,8 +105,8 @@ def test_unknown_characters_are_one_unknown_token(tokenizer: T5Tokenizer) -> Non
 
 
 def test_training_the_tokenizer_repeats() -> None:
-    sentences = ["a cat walks on a beach", "the dog hops"] * 20
-    assert train_tokenizer(sentences, 108) == train_tokenizer(sentences, 108)
+    sentences = ["a cat walks on a beach", "the jack-o'-lantern hops to the left, at night."] * 30
+    assert train_tokenizer(sentences, VOCAB_SIZE) == train_tokenizer(sentences, VOCAB_SIZE)
     with pytest.raises(ValueError, match="vocab_size: 5000"):
         train_tokenizer(sentences, 5000)
 
@@ -183,13 +184,14 @@ def test_teacher_vectors_do_not_depend_on_the_batch() -> None:
 
 def test_training_lowers_the_losses_and_learns_tags(step: TextEncoderStep, tmp_path: Path) -> None:
     before = step.write_samples(tmp_path / "before.png")
+    assert before["generic_teacher_cosine"] > 0.2  # the embeddings start from the teacher's vectors of single words
     scalars: list[dict[str, float]] = []
     for index in range(RECIPE.run.num_steps):
         logged = step(step.make_batch(index), RECIPE.run.learning_rate_at(index))
         scalars.append({name: float(value) for name, value in logged.items()})
     for name in ("distillation", "tag_loss", "attribute_loss"):
         first, last = (sum(values[name] for values in part) for part in (scalars[:5], scalars[-5:]))
-        assert last < 0.8 * first, (name, first, last)
+        assert last < 0.9 * first, (name, first, last)
     after = step.write_samples(tmp_path / "after.png")
     assert after["held_out_tag_accuracy"] > max(0.6, before["held_out_tag_accuracy"] + 0.3)
     assert after["held_out_teacher_cosine"] > before["held_out_teacher_cosine"]
