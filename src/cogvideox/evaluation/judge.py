@@ -18,6 +18,7 @@ from torch.nn import functional
 from cogvideox.component_files import load_component, save_component
 from cogvideox.configs import ComponentConfig
 from cogvideox.data.stage_world import ACTIONS, ACTORS, PLACES
+from cogvideox.errors import CheckpointError
 
 PACKAGED_WEIGHTS = Path(__file__).parent / "judge_weights"
 COMPONENT_NAME = "judge"
@@ -95,6 +96,9 @@ class Judge(nn.Module):
     @classmethod
     def load(cls, directory: str | Path = PACKAGED_WEIGHTS, *, device: str | torch.device = "cpu") -> Self:
         """Load a folder written by `save`; by default the packaged judge. Raises ValueError on a damaged one."""
+        if not Path(directory).is_dir():
+            hint = "train it with `cogvideox train judge recipes/tiny-judge.toml` and copy its checkpoint/judge there"
+            raise CheckpointError(f"{directory}: no judge here; {hint}")
         return load_component(directory, COMPONENT_NAME, cls, JudgeConfig, device=device, dtype="float32")
 
     def save(self, directory: str | Path) -> None:

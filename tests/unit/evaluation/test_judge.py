@@ -68,7 +68,7 @@ def test_saved_and_loaded_judges_agree(tmp_path):
 
 
 def test_foreign_and_damaged_folders_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no such"):
+    with pytest.raises(CheckpointError, match="no judge here"):
         Judge.load(tmp_path / "nowhere")
     Judge(SMALL).save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
