@@ -87,7 +87,9 @@ def test_bfloat16_stays_near_float32(random_checkpoint: Path, generator: VideoGe
     arguments = SMALL | {"num_frames": 1, "num_steps": 2}
     exact = generator.text_to_video("a cat", seed=1, guidance_scale=1.0, **arguments)
     video = coarse.text_to_video("a cat", seed=1, guidance_scale=1.0, **arguments)
-    assert video.frames.shape == exact.frames.shape
+    # Measured 0.9999; another seed's picture correlates at 0.39.
+    assert coarse.transformer.dtype == torch.bfloat16 and video.frames.shape == exact.frames.shape
+    assert np.corrcoef(video.frames.ravel(), exact.frames.ravel())[0, 1] > 0.99
     assert fastest_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
 
 
