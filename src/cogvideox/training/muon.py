@@ -5,11 +5,14 @@ Method: K. Jordan et al. 2024, "Muon: an optimizer for hidden layers"; update sc
 (docs/decisions.md).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from cogvideox.training.loop import RunSettings
 
 # Quintic iteration whose fixed points have all singular values near 1 (coefficients from the method's publication).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -17,7 +20,10 @@ _NUM_ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Optimizer for weights with two or more dimensions; a convolution counts as (out, in x kernel)."""
+    """Optimizer for weights with two or more dimensions; a convolution counts as (out, in x kernel).
+
+    ``dtype`` is that of the matrix iteration; bfloat16 is precise enough and the faster one where it is native.
+    """
 
     def __init__(
         self,
@@ -26,34 +32,54 @@ class Muon(torch.optim.Optimizer):
         learning_rate: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(parameters, {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every weight that has a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
+            # Weights of one shape share the iteration's matrix products: many small ones would waste the machine.
+            by_shape: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-                average.lerp_(weight.grad, 1 - group["momentum"])
-                direction = weight.grad.lerp(average, group["momentum"])  # Nesterov's look-ahead
-                update = orthogonalise(direction.flatten(1)).view_as(weight)
+                if weight.grad is not None:
+                    by_shape[weight.shape[0], weight[0].numel()].append(weight)
+            for shape, weights in by_shape.items():
+                directions = [self._direction(weight, group["momentum"]).flatten(1) for weight in weights]
+                updates = orthogonalise(torch.stack(directions).to(self.dtype))
                 # An orthogonal (m, n) matrix has elements of size 1 / sqrt(max(m, n)); AdamW's are about 0.2.
-                scale = 0.2 * max(weight.shape[0], weight[0].numel()) ** 0.5
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+                rate = group["lr"] * 0.2 * max(shape) ** 0.5
+                for weight, update in zip(weights, updates.to(weights[0].dtype), strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(weight), alpha=-rate)
         return loss
 
+    def _direction(self, weight: Tensor, momentum: float) -> Tensor:
+        average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+        assert weight.grad is not None
+        average.lerp_(weight.grad, 1 - momentum)
+        return weight.grad.lerp(average, momentum)  # Nesterov's look-ahead
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """Return the nearest matrix (M, N) with all singular values about 1, by Newton-Schulz iteration."""
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Return the nearest matrices (..., M, N) with all singular values about 1, by Newton-Schulz iteration."""
     a, b, c = _COEFFICIENTS
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
-    x = x / (x.norm() + 1e-7)
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if is_tall else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_NUM_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if is_tall else x
+    return x.mT if is_tall else x
+
+
+def make_optimizers(
+    module: nn.Module, settings: RunSettings, is_hidden: Callable[[str, nn.Parameter], bool], dtype: torch.dtype
+) -> tuple[Muon, torch.optim.AdamW]:
+    """Return Muon for the parameters that ``is_hidden`` (name, parameter) picks and AdamW for all others."""
+    hidden = [parameter for name, parameter in module.named_parameters() if is_hidden(name, parameter)]
+    others = [parameter for name, parameter in module.named_parameters() if not is_hidden(name, parameter)]
+    muon = Muon(hidden, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, dtype=dtype)
+    return muon, torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)

@@ -30,7 +30,7 @@ from cogvideox.models.transformer import ExpertTransformer
 from cogvideox.presets import PRESETS, PresetName
 from cogvideox.training.averaging import WeightAverage
 from cogvideox.training.loop import RunSettings, set_learning_rate
-from cogvideox.training.muon import Muon
+from cogvideox.training.muon import make_optimizers
 
 SAMPLE_SEED = 1_000_000_009
 """Seeds the prompts of the sample sheets, apart from all training seeds."""
@@ -85,18 +85,20 @@ class TransformerStep:
         self.art = art if art is not None else load_fluent_art()
         self.preset = PRESETS[recipe.preset]
         self.noise_schedule = NoiseSchedule(self.preset.noise_schedule)
+        self.compute_dtype = torch.bfloat16 if recipe.uses_bfloat16 else torch.float32
         self.autoencoder = VideoAutoencoder.load(Path(recipe.autoencoder).expanduser(), device=device)
         self.text_encoder = TextEncoder.load(Path(recipe.text_encoder).expanduser(), device=device)
         cache_dir = Path(recipe.cache_dir).expanduser()
-        self.cache = build_latent_cache(cache_dir, recipe.cache, self.autoencoder, self.art, on_clips)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.uses_bfloat16):
+            self.cache = build_latent_cache(cache_dir, recipe.cache, self.autoencoder, self.art, on_clips)
         self.scaling_factor = round(1.0 / self.cache.mean_and_std()[1], 6)
         config = dataclasses.replace(self.autoencoder.config, scaling_factor=self.scaling_factor)
         self.autoencoder.config = config
         self.model = ExpertTransformer(self.preset.transformer).to(device)
+        if device.type == "cpu":
+            self.model.attention_backend = "matmul"
         self.max_text_tokens = self.preset.transformer.max_text_seq_length
-        matrices, others = _split_parameters(self.model)
-        self.muon = Muon(matrices, learning_rate=recipe.run.learning_rate, weight_decay=recipe.run.weight_decay)
-        self.adamw = torch.optim.AdamW(others, lr=recipe.run.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.muon, self.adamw = make_optimizers(self.model, recipe.run, _is_block_matrix, self.compute_dtype)
         self.average = WeightAverage(self.model, recipe.run.average_decay)
 
     def make_batch(self, step: int) -> tuple[Tensor, list[str], torch.Generator]:
@@ -188,8 +190,5 @@ class TransformerStep:
         self.average.load_state_dict(state["average"])
 
 
-def _split_parameters(model: ExpertTransformer) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the matrices of the blocks, for Muon, and all other parameters, for AdamW."""
-    matrices = [parameter for parameter in model.transformer_blocks.parameters() if parameter.ndim == 2]
-    chosen = {id(parameter) for parameter in matrices}
-    return matrices, [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+def _is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
+    return name.startswith("transformer_blocks.") and parameter.ndim == 2

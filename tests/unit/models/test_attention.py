@@ -1,12 +1,13 @@
 """The one attention function against its formula."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from cogvideox.models.attention import attention
+from cogvideox.models.attention import AttentionBackend, attention
 from cogvideox.models.sequence_layout import SequenceLayout
 
 
@@ -22,10 +23,11 @@ def by_formula(query: Tensor, key: Tensor, value: Tensor, segment_of_token: Tens
     [([(1, 2, 3)] * 2, (2, 9)), ([(1, 2, 3), (2, 1, 1), (1, 5, 1)], (1, 22)), ([(1, 2, 3), (3, 2, 1)], (2, 9))],
     ids=["batch", "pack", "batch of different grids"],
 )
-def test_formula(grids: list[tuple[int, int, int]], shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("backend", get_args(AttentionBackend))
+def test_formula(grids: list[tuple[int, int, int]], shape: tuple[int, int], backend: AttentionBackend) -> None:
     layout = SequenceLayout.of_grids(3, grids)
     query, key, value = torch.randn(3, *shape, 2, 4, dtype=torch.float64)
     lengths = torch.tensor(layout.segment_lengths)
     segments = torch.zeros(shape[1]) if layout.is_batch else torch.arange(len(grids)).repeat_interleave(lengths)
-    attended = attention(query, key, value, layout, backend="sdpa")
+    attended = attention(query, key, value, layout, backend=backend)
     torch.testing.assert_close(attended, by_formula(query, key, value, segments))

@@ -152,6 +152,11 @@ def test_orthogonalised_updates_have_equal_singular_values(shape: tuple[int, int
     )
 
 
+def test_orthogonalising_a_stack_equals_one_by_one() -> None:
+    stack = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(orthogonalise(stack), torch.stack([orthogonalise(matrix) for matrix in stack]))
+
+
 def test_muon_solves_a_linear_problem() -> None:
     torch.manual_seed(0)
     weight = nn.Parameter(torch.zeros(4, 6))
