@@ -89,9 +89,20 @@ class TransformerConfig(ComponentConfig):
     def __post_init__(self) -> None:
         for field in ("num_attention_heads", "num_layers", "in_channels", "patch_size", "max_text_seq_length"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
-        _require(
-            self.attention_head_dim % 16 == 0, "attention_head_dim", "a multiple of 16", self.attention_head_dim
-        )  # 1/4 and 3/8 of it must be even numbers of rotary channels
+        if self.use_rotary_positional_embeddings:
+            # 1/4 and 3/8 of it must be even numbers of rotary channels.
+            _require(
+                self.attention_head_dim % 16 == 0, "attention_head_dim", "a multiple of 16", self.attention_head_dim
+            )
+        else:
+            _require(self.width % 16 == 0, "num_attention_heads x attention_head_dim", "a multiple of 16", self.width)
+            only_rotary = "a null or false value, because use_rotary_positional_embeddings is false"
+            _require(self.patch_size_t is None, "patch_size_t", only_rotary, self.patch_size_t)
+            is_learned = self.use_learned_positional_embeddings
+            _require(not is_learned, "use_learned_positional_embeddings", only_rotary, is_learned)
+        if self.use_learned_positional_embeddings:
+            _require(self.patch_size_t is None, "patch_size_t", "null beside learned positions", self.patch_size_t)
+        _require(self.patch_size_t is None or self.patch_size_t > 0, "patch_size_t", "null or more", self.patch_size_t)
         _require(self.activation_fn == "gelu-approximate", "activation_fn", "'gelu-approximate'", self.activation_fn)
         _require(self.timestep_activation_fn == "silu", "timestep_activation_fn", "'silu'", self.timestep_activation_fn)
         _require(
@@ -105,6 +116,18 @@ class TransformerConfig(ComponentConfig):
     def width(self) -> int:
         """Channels of a token."""
         return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def has_additive_positions(self) -> bool:
+        """Whether a table is added to the tokens: sines and cosines (2B), or learned and beside rotary (5B-I2V)."""
+        return not self.use_rotary_positional_embeddings or self.use_learned_positional_embeddings
+
+    @property
+    def native_grid_THW(self) -> tuple[int, int, int]:  # noqa: N802 (axes)
+        """Frames, rows and columns of the tokens of the native size."""
+        num_latent_frames = (self.sample_frames - 1) // self.temporal_compression_ratio + 1
+        grid_HW = (self.sample_height // self.patch_size, self.sample_width // self.patch_size)
+        return -(-num_latent_frames // (self.patch_size_t or 1)), *grid_HW
 
     @property
     def num_output_channels(self) -> int:

@@ -13,6 +13,7 @@ from cogvideox.configs import TransformerConfig
 from cogvideox.models.rotary import rotary_table
 from cogvideox.models.sequence_layout import SequenceLayout
 from cogvideox.models.transformer import ExpertTransformer
+from cogvideox.presets import PRESETS, PresetName
 
 CONFIG = TransformerConfig(
     num_attention_heads=4,
@@ -28,6 +29,14 @@ CONFIG = TransformerConfig(
     sample_frames=9,
     use_rotary_positional_embeddings=True,
 )
+VARIANTS = {
+    "rotary": CONFIG,
+    "sin-cos": replace(CONFIG, use_rotary_positional_embeddings=False),
+    "learned": replace(CONFIG, in_channels=8, use_learned_positional_embeddings=True),
+    "1.5": replace(CONFIG, patch_size_t=2, patch_bias=False),
+    "1.5 with offset": replace(CONFIG, patch_size_t=2, patch_bias=False, ofs_embed_dim=24),
+}
+"""The five published variants in small, by what distinguishes them."""
 NATIVE = (3, 12, 18)
 SIZES_THW = [NATIVE, (1, 12, 18), (5, 8, 12), (2, 18, 12), (3, 20, 6), (2, 6, 30), (2, 24, 36)]
 
@@ -37,8 +46,18 @@ def reference_rotary(config: TransformerConfig, size_THW: tuple[int, int, int]) 
     num_frames, height, width = size_THW
     grid = (height // config.patch_size, width // config.patch_size)
     native_height, native_width = config.sample_height // config.patch_size, config.sample_width // config.patch_size
-    crop = get_resize_crop_region_for_grid(grid, native_width, native_height)
-    table = get_3d_rotary_pos_embed(config.attention_head_dim, crop, grid, num_frames)
+    if config.patch_size_t is not None:
+        table = get_3d_rotary_pos_embed(
+            config.attention_head_dim,
+            None,
+            grid,
+            num_frames // config.patch_size_t,
+            grid_type="slice",
+            max_size=(native_height, native_width),
+        )
+    else:
+        crop = get_resize_crop_region_for_grid(grid, native_width, native_height)
+        table = get_3d_rotary_pos_embed(config.attention_head_dim, crop, grid, num_frames)
     assert isinstance(table, tuple)
     return table
 
@@ -62,23 +81,62 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
-@pytest.mark.parametrize("size_THW", SIZES_THW, ids=str)
-def test_velocity_matches(size_THW: tuple[int, int, int]) -> None:
-    ours, theirs = make_pair(CONFIG, torch.float64)
-    latents = torch.randn(2, CONFIG.in_channels, *size_THW, dtype=torch.float64)
-    text = torch.randn(2, CONFIG.max_text_seq_length, CONFIG.text_embed_dim, dtype=torch.float64)
-    train_timestep = torch.tensor([999, 41])
+def sizes_of(config: TransformerConfig) -> list[tuple[int, int, int]]:
+    """Native and other sizes, portrait among them, that the variant takes."""
+    if config.use_learned_positional_embeddings:
+        return [NATIVE, (1, 12, 18), (5, 12, 18)]
+    if config.patch_size_t is not None:
+        return [(4, 12, 18), (2, 8, 12), (6, 12, 6), (2, 4, 18)]
+    return SIZES_THW
+
+
+CASES = [
+    pytest.param(config, size, id=f"{name} {size}") for name, config in VARIANTS.items() for size in sizes_of(config)
+]
+
+
+def run_pair(
+    config: TransformerConfig, size_THW: tuple[int, int, int], dtype: torch.dtype, *, batch_size: int = 2
+) -> tuple[Tensor, Tensor]:
+    """Our velocity and theirs for the same random weights and inputs; the inputs do not depend on ``dtype``."""
+    ours, theirs = make_pair(config, torch.float64)
+    ours, theirs = ours.to(dtype), nn.Module.to(theirs, dtype)
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(batch_size, config.in_channels, *size_THW, generator=generator).to(dtype)
+    text_shape = (batch_size, config.max_text_seq_length, config.text_embed_dim)
+    text = torch.randn(text_shape, generator=generator).to(dtype)
+    train_timestep = torch.tensor([999, 41, 500, 3])[:batch_size]
+    rotary = reference_rotary(config, size_THW) if config.use_rotary_positional_embeddings else None
+    ofs = None if config.ofs_embed_dim is None else torch.full((1,), 2.0)
     with torch.no_grad():
         velocity = ours(latents, text, train_timestep)
         expected = theirs(
-            latents.transpose(1, 2),
-            text,
-            train_timestep,
-            image_rotary_emb=reference_rotary(CONFIG, size_THW),
-            return_dict=False,
-        )[0].transpose(1, 2)
+            latents.transpose(1, 2), text, train_timestep, ofs=ofs, image_rotary_emb=rotary, return_dict=False
+        )[0]
+    return velocity, expected.transpose(1, 2)
+
+
+@pytest.mark.parametrize(("config", "size_THW"), CASES)
+def test_velocity_matches(config: TransformerConfig, size_THW: tuple[int, int, int]) -> None:
+    velocity, expected = run_pair(config, size_THW, torch.float64)
     assert relative_error(velocity, expected) < 1e-6  # rotary tables are float32 in both
     assert expected.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 2.0), (torch.bfloat16, 1.2)], ids=str)
+def test_rounding_errors_are_no_larger_than_diffusers(
+    config: TransformerConfig, dtype: torch.dtype, allowed: float
+) -> None:
+    size_THW = (4, 12, 18) if config.patch_size_t else NATIVE
+    exact, _ = run_pair(config, size_THW, torch.float64, batch_size=4)
+    velocity, other = run_pair(config, size_THW, dtype, batch_size=4)
+    assert velocity.dtype == dtype
+
+    def root_mean_square_error(value: Tensor) -> float:
+        return (value.double() - exact).square().mean().sqrt().item()
+
+    assert root_mean_square_error(velocity) < allowed * root_mean_square_error(other)
 
 
 def test_gradients_match() -> None:
@@ -137,32 +195,22 @@ def test_configuration_fields_match(change: dict[str, object]) -> None:
     assert relative_error(velocity, expected) < 1e-6
 
 
-def test_bfloat16_is_as_close_to_float64_as_diffusers_is() -> None:
-    ours, theirs = make_pair(CONFIG, torch.float64)
-    latents = torch.randn(4, CONFIG.in_channels, *NATIVE)
-    text = torch.randn(4, CONFIG.max_text_seq_length, CONFIG.text_embed_dim)
-    train_timestep = torch.tensor([999, 41, 500, 3])
-    rotary = reference_rotary(CONFIG, NATIVE)
-    with torch.no_grad():
-        exact = ours(latents.double(), text.double(), train_timestep)
-        ours, theirs = ours.bfloat16(), theirs.bfloat16()
-        latents, text = latents.bfloat16(), text.bfloat16()
-        velocity = ours(latents, text, train_timestep)
-        other = theirs(latents.transpose(1, 2), text, train_timestep, image_rotary_emb=rotary, return_dict=False)[0]
-    assert velocity.dtype == torch.bfloat16
-
-    def root_mean_square_error(value: Tensor) -> float:
-        return (value.double() - exact).square().mean().sqrt().item()
-
-    assert root_mean_square_error(velocity) < 1.2 * root_mean_square_error(other.transpose(1, 2))
-
-
-def test_published_5b_keys_and_count() -> None:
-    config = TransformerConfig(num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True)
+@pytest.mark.parametrize(
+    ("preset", "num_keys", "num_parameters"),
+    [
+        ("2b", 736, 1_693_783_872),
+        ("5b", 1024, 5_570_283_072),
+        ("5b-i2v", 1025, 5_570_479_680),
+        ("1.5-5b", 1024, 5_570_676_352),
+        ("1.5-5b-i2v", 1028, 5_571_594_880),
+    ],
+)
+def test_published_keys_and_counts(preset: PresetName, num_keys: int, num_parameters: int) -> None:
+    config = PRESETS[preset].transformer
     with torch.device("meta"):
         ours = ExpertTransformer(config)
         theirs = CogVideoXTransformer3DModel(**config.to_json())
     shapes = {name: tensor.shape for name, tensor in ours.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in theirs.state_dict().items()}
-    assert len(shapes) == 1024
-    assert sum(parameter.numel() for parameter in ours.parameters()) == 5_570_283_072
+    assert len(shapes) == num_keys
+    assert sum(parameter.numel() for parameter in ours.parameters()) == num_parameters

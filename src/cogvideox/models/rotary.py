@@ -15,18 +15,22 @@ from cogvideox.models.sequence_layout import SequenceLayout
 THETA = 10_000.0
 
 
-def rotary_table(config: TransformerConfig, layout: SequenceLayout, device: torch.device) -> Tensor:
+def rotary_table(config: TransformerConfig, layout: SequenceLayout, device: torch.device) -> Tensor | None:
     """Return the rotation of every token and channel pair.
 
     Returns:
-        complex64 (1, N, 1, d/2) where all segments have the same grid, (S, N, 1, d/2) for a batch of different grids,
+        None for models without rotary positions, else complex64 (1, N, 1, d/2) where all segments have the same grid, (S, N, 1, d/2) for a batch of different grids,
         (1, N_total, 1, d/2) for a pack: it broadcasts against query and key.
+
+    Raises:
+        ValueError: a grid has more rows or columns than a version 1.5 model knows.
     """
-    native_HW = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
+    if not config.use_rotary_positional_embeddings:
+        return None
     by_grid: dict[tuple[int, int, int], Tensor] = {}
     for grid in layout.grids_THW:
         if grid not in by_grid:
-            video = _grid_rotations(grid, native_HW, config.attention_head_dim, device)
+            video = _grid_rotations(_grid_positions(config, grid, device), config.attention_head_dim)
             text = torch.ones(layout.num_text_tokens, video.shape[1], dtype=video.dtype, device=device)
             by_grid[grid] = torch.cat([text, video])
     if len(by_grid) == 1:
@@ -45,18 +49,36 @@ def rotate(x: Tensor, rotations: Tensor) -> Tensor:
     return torch.view_as_real(turned).flatten(-2).to(x.dtype)
 
 
-def _grid_rotations(
-    grid_THW: tuple[int, int, int], native_HW: tuple[int, int], head_dim: int, device: torch.device
-) -> Tensor:
-    """Return complex64 (T*H*W, d/2), frames outermost."""
+def _grid_positions(
+    config: TransformerConfig, grid_THW: tuple[int, int, int], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the float32 coordinates of a grid's frames, rows and columns.
+
+    Version 1.0 fits another size into the native window; version 1.5 (temporal patches) counts from 0.
+    """
     num_frames, num_rows, num_columns = grid_THW
-    (top, bottom), (left, right) = _native_window((num_rows, num_columns), native_HW)
-    axes = (
-        (torch.arange(num_frames, device=device, dtype=torch.float32), head_dim // 4),
-        (_coordinates(top, bottom, num_rows, device), head_dim // 8 * 3),
-        (_coordinates(left, right, num_columns, device), head_dim // 8 * 3),
-    )
-    angles = [torch.outer(positions, _frequencies(num_channels, device)) for positions, num_channels in axes]
+    native_rows, native_columns = native_HW = config.native_grid_THW[1:]
+    frames = torch.arange(num_frames, device=device, dtype=torch.float32)
+    if config.patch_size_t is None:
+        (top, bottom), (left, right) = _native_window((num_rows, num_columns), native_HW)
+        return frames, _coordinates(top, bottom, num_rows, device), _coordinates(left, right, num_columns, device)
+    if num_rows > native_rows or num_columns > native_columns:
+        raise ValueError(
+            f"latents: this model has positions for at most {native_rows}x{native_columns} rows and columns of tokens, "
+            f"got {num_rows}x{num_columns}; choose a smaller height and width"
+        )
+    rows, columns = (torch.arange(count, device=device, dtype=torch.float32) for count in (num_rows, num_columns))
+    return frames, rows, columns
+
+
+def _grid_rotations(positions: tuple[Tensor, Tensor, Tensor], head_dim: int) -> Tensor:
+    """Return complex64 (T*H*W, d/2), frames outermost."""
+    num_frames, num_rows, num_columns = (len(axis) for axis in positions)
+    widths = (head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)
+    angles = [
+        torch.outer(axis, _frequencies(num_channels, axis.device))
+        for axis, num_channels in zip(positions, widths, strict=True)
+    ]
     angles_THWd = torch.cat(
         [
             angles[0][:, None, None].expand(-1, num_rows, num_columns, -1),

@@ -23,9 +23,12 @@ from cogvideox.component_files import load_component, save_component
 from cogvideox.configs import TransformerConfig
 from cogvideox.models.attention import AttentionBackend, attention
 from cogvideox.models.expert_norm import ExpertNorm, Modulation, OutputNorm, gated_residual
-from cogvideox.models.patch_embedding import PatchEmbedding, unpatchify
+from cogvideox.models.patch_embedding import PatchEmbedding, token_grid, unpatchify
 from cogvideox.models.rotary import rotary_table, rotate
 from cogvideox.models.sequence_layout import SequenceLayout
+
+DEFAULT_OFFSET = 2.0
+"""What the published 1.5 image-to-video model is always given."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,16 @@ class Segment:
     """() in 0..999."""
     image_latents: Tensor | None = None
     """(C, T, H, W), concatenated to the latents' channels; only for image-to-video models."""
+    offset: Tensor | None = None
+    """(), as for `ExpertTransformer.forward`."""
 
 
 class ExpertTransformer(nn.Module):
     """Predicts the velocity of noisy latents from text and timestep."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        """Build with random weights (see `_initialize`).
-
-        Raises:
-            ValueError: the configuration asks for a variant that is not supported yet.
-        """
+        """Build with random weights (see `_initialize`)."""
         super().__init__()
-        _check_supported(config)
         self.config = config
         self.gradient_checkpointing = False
         """Recompute block activations in the backward pass: less memory, about a third more time."""
@@ -61,11 +61,14 @@ class ExpertTransformer(nn.Module):
         self.patch_embed = PatchEmbedding(config)
         self.embedding_dropout = nn.Dropout(config.dropout)
         self.time_embedding = TimestepEmbedding(config.width, config.time_embed_dim)
+        if config.ofs_embed_dim is not None:
+            self.ofs_embedding = TimestepEmbedding(config.ofs_embed_dim, config.ofs_embed_dim)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_layers))
         is_affine = config.norm_elementwise_affine
         self.norm_final = nn.LayerNorm(config.width, config.norm_eps, elementwise_affine=is_affine)
         self.norm_out = OutputNorm(config.time_embed_dim, config.width, config.norm_eps, is_affine)
-        self.proj_out = nn.Linear(config.width, config.patch_size**2 * config.num_output_channels)
+        num_latents = config.patch_size**2 * (config.patch_size_t or 1)
+        self.proj_out = nn.Linear(config.width, num_latents * config.num_output_channels)
         self._initialize()
 
     @classmethod
@@ -96,11 +99,11 @@ class ExpertTransformer(nn.Module):
         """Predict the velocity of a batch of equal sizes.
 
         Args:
-            latents: (B, C, T, H, W), noisy, scaled; H and W are multiples of the patch size.
+            latents: (B, C, T, H, W), noisy, scaled; T, H and W are multiples of the patch size.
             text: (B, L, text_embed_dim), padded to ``config.max_text_seq_length``.
             train_timestep: (B,) in 0..999.
             image_latents: (B, C, T, H, W), concatenated to the latents' channels; only for image-to-video models.
-            offset: (B,), only for models with ``config.ofs_embed_dim``.
+            offset: (B,), only for models with ``config.ofs_embed_dim``; `DEFAULT_OFFSET` if None.
 
         Returns:
             The velocity (B, C, T, H, W).
@@ -108,13 +111,11 @@ class ExpertTransformer(nn.Module):
         Raises:
             ValueError: an argument has the wrong shape.
         """
-        if offset is not None:
-            raise ValueError("offset: expected None because config.ofs_embed_dim is null, got a tensor")
         if train_timestep.shape != latents.shape[:1]:
             expected = tuple(latents.shape[:1])
             raise ValueError(f"train_timestep: expected shape {expected}, got {tuple(train_timestep.shape)}")
         tokens, layout = self.embed(latents, text, image_latents)
-        return self._predict(tokens, layout, train_timestep)[0]
+        return self._predict(tokens, layout, self.modulation(train_timestep, offset))[0]
 
     def forward_packed(self, segments: Sequence[Segment]) -> list[Tensor]:
         """Predict the velocity (C, T, H, W) of samples of any sizes, none of which sees another.
@@ -126,10 +127,14 @@ class ExpertTransformer(nn.Module):
             raise ValueError("segments: expected at least one, got none")
         tokens, layout = self.embed_packed(segments)
         train_timestep = torch.stack([segment.train_timestep for segment in segments])
-        return [velocity for group in self._predict(tokens, layout, train_timestep) for velocity in group]
+        offset = _stack_offsets(segments)
+        return [
+            velocity
+            for group in self._predict(tokens, layout, self.modulation(train_timestep, offset))
+            for velocity in group
+        ]
 
-    def _predict(self, tokens: Tensor, layout: SequenceLayout, train_timestep: Tensor) -> list[Tensor]:
-        modulation = self.modulation(train_timestep)
+    def _predict(self, tokens: Tensor, layout: SequenceLayout, modulation: Modulation) -> list[Tensor]:
         rotary = rotary_table(self.config, layout, tokens.device)
         tokens = self.run_blocks(tokens, layout, modulation, rotary)
         return self.head(tokens, layout, modulation)
@@ -141,10 +146,9 @@ class ExpertTransformer(nn.Module):
         if image_latents is not None:
             latents = torch.cat([latents, image_latents], dim=1)
         self._check_inputs(latents, text)
-        patch_size = self.config.patch_size
-        grid = (latents.shape[2], latents.shape[3] // patch_size, latents.shape[4] // patch_size)
         tokens = self.embedding_dropout(self.patch_embed(latents, text))
-        return tokens, SequenceLayout.of_grids(self.config.max_text_seq_length, [grid] * len(latents))
+        grids = [token_grid(self.config, latents.shape)] * len(latents)
+        return tokens, SequenceLayout.of_grids(self.config.max_text_seq_length, grids)
 
     def embed_packed(self, segments: Sequence[Segment]) -> tuple[Tensor, SequenceLayout]:
         """Turn segments into tokens (1, N_total, D), or (S, N, D) if all are equally long."""
@@ -160,9 +164,20 @@ class ExpertTransformer(nn.Module):
         layout = SequenceLayout.of_grids(self.config.max_text_seq_length, grids)
         return layout.as_batch(torch.cat([tokens for tokens, _ in embedded], dim=1)), layout
 
-    def modulation(self, train_timestep: Tensor) -> Modulation:
-        """Return shift, scale and gate of all layers for timesteps (S,)."""
-        embedding = functional.silu(self.time_embedding(self._sinusoid(train_timestep)))
+    def modulation(self, train_timestep: Tensor, offset: Tensor | None = None) -> Modulation:
+        """Return shift, scale and gate of all layers for timesteps (S,) and, in models that have one, offsets (S,).
+
+        Raises:
+            ValueError: an offset is given to a model that has none.
+        """
+        embedding = self.time_embedding(self._sinusoid(train_timestep, self.config.width))
+        if self.config.ofs_embed_dim is not None:
+            if offset is None:
+                offset = torch.full_like(train_timestep, DEFAULT_OFFSET, dtype=torch.float32)
+            embedding = embedding + self.ofs_embedding(self._sinusoid(offset, self.config.ofs_embed_dim))
+        elif offset is not None:
+            raise ValueError("offset: expected None because config.ofs_embed_dim is null, got a tensor")
+        embedding = functional.silu(embedding)
         norm1 = tuple(block.norm1.modulation(embedding) for block in self._blocks())
         norm2 = tuple(block.norm2.modulation(embedding) for block in self._blocks())
         return Modulation(norm1, norm2, self.norm_out.modulation(embedding))
@@ -172,7 +187,7 @@ class ExpertTransformer(nn.Module):
         tokens: Tensor,
         layout: SequenceLayout,
         modulation: Modulation,
-        rotary: Tensor,
+        rotary: Tensor | None,
         start: int = 0,
         stop: int | None = None,
     ) -> Tensor:
@@ -212,24 +227,24 @@ class ExpertTransformer(nn.Module):
         if layout.is_batch:
             patches = self.proj_out(self.norm_out(videos[0], modulation.norm_out))
             if len(set(layout.grids_THW)) == 1:
-                return [unpatchify(patches, layout.grids_THW[0], self.config.patch_size)]
+                return [unpatchify(patches, layout.grids_THW[0], self.config)]
             by_segment = patches.split(1)
         else:
             rows = modulation.norm_out.expand(len(videos), -1, -1).split(1)
             by_segment = [self.proj_out(self.norm_out(video, row)) for video, row in zip(videos, rows, strict=True)]
         pairs = zip(by_segment, layout.grids_THW, strict=True)
-        return [unpatchify(patches, grid, self.config.patch_size) for patches, grid in pairs]
+        return [unpatchify(patches, grid, self.config) for patches, grid in pairs]
 
     def _blocks(self) -> "list[TransformerBlock]":
         return cast("list[TransformerBlock]", list(self.transformer_blocks))
 
-    def _sinusoid(self, train_timestep: Tensor) -> Tensor:
-        """Return (S, D) in the parameters' dtype: cosines and sines of the timestep at geometric frequencies."""
-        half = self.config.width // 2
-        exponents = torch.arange(half, dtype=torch.float32, device=train_timestep.device)
+    def _sinusoid(self, values: Tensor, width: int) -> Tensor:
+        """Return (S, width) in the parameters' dtype: cosines and sines of values (S,) at geometric frequencies."""
+        half = width // 2
+        exponents = torch.arange(half, dtype=torch.float32, device=values.device)
         # Multiplied before it is divided, as published: at timestep 999 float32 shows the difference.
         frequencies = torch.exp(-math.log(10_000.0) * exponents / (half - self.config.freq_shift))
-        angles = train_timestep.float()[:, None] * frequencies
+        angles = values.float()[:, None] * frequencies
         halves = [angles.cos(), angles.sin()] if self.config.flip_sin_to_cos else [angles.sin(), angles.cos()]
         return torch.cat(halves, dim=-1).to(self.time_embedding.linear_1.weight.dtype)
 
@@ -238,9 +253,16 @@ class ExpertTransformer(nn.Module):
         if latents.ndim != 5 or latents.shape[1] != config.in_channels:
             expected = f"(B, {config.in_channels}, T, H, W), image_latents included"
             raise ValueError(f"latents: expected shape {expected}, got {tuple(latents.shape)}")
-        for name, size in (("height", latents.shape[3]), ("width", latents.shape[4])):
-            if size % config.patch_size:
-                raise ValueError(f"latents: expected a {name} that is a multiple of {config.patch_size}, got {size}")
+        patch_sizes = {"length": config.patch_size_t or 1, "height": config.patch_size, "width": config.patch_size}
+        for (name, multiple), size in zip(patch_sizes.items(), latents.shape[2:], strict=True):
+            if size % multiple:
+                raise ValueError(f"latents: expected a {name} that is a multiple of {multiple}, got {size}")
+        native_HW = (config.sample_height, config.sample_width)
+        if config.use_learned_positional_embeddings and latents.shape[3:] != native_HW:
+            raise ValueError(
+                f"latents: this model's learned positions fit only its native size of {native_HW[0]}x{native_HW[1]} "
+                f"latents, got {latents.shape[3]}x{latents.shape[4]}"
+            )
         expected_text = (len(latents), config.max_text_seq_length, config.text_embed_dim)
         if text.shape != expected_text:
             raise ValueError(
@@ -264,9 +286,10 @@ class ExpertTransformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for layer in (self.time_embedding.linear_1, self.time_embedding.linear_2):
-            nn.init.normal_(layer.weight, std=0.02)
         for module in self.modules():
+            if isinstance(module, TimestepEmbedding):
+                nn.init.normal_(module.linear_1.weight, std=0.02)
+                nn.init.normal_(module.linear_2.weight, std=0.02)
             if isinstance(module, ExpertNorm | OutputNorm):
                 nn.init.zeros_(module.linear.weight)
 
@@ -288,7 +311,7 @@ class TransformerBlock(nn.Module):
         layout: SequenceLayout,
         modulation1: Tensor,
         modulation2: Tensor,
-        rotary: Tensor,
+        rotary: Tensor | None,
         attention_backend: AttentionBackend,
     ) -> Tensor:
         """Return tokens of the same shape; modulations are (S, 6, D) of norm1 and norm2."""
@@ -312,12 +335,16 @@ class SelfAttention(nn.Module):
         self.norm_q = nn.LayerNorm(head_dim, eps=1e-6)
         self.norm_k = nn.LayerNorm(head_dim, eps=1e-6)
 
-    def forward(self, x: Tensor, layout: SequenceLayout, rotary: Tensor, backend: AttentionBackend) -> Tensor:
+    def forward(
+        self, x: Tensor, layout: SequenceLayout, rotary: Tensor | None, backend: AttentionBackend
+    ) -> Tensor:
         """Return the attended tokens (S, N, D)."""
         query, key, value = (
             project(x).unflatten(-1, (-1, self.head_dim)) for project in (self.to_q, self.to_k, self.to_v)
         )
-        query, key = rotate(self.norm_q(query), rotary), rotate(self.norm_k(key), rotary)
+        query, key = self.norm_q(query), self.norm_k(key)
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
         return self.to_out[0](attention(query, key, value, layout, backend=backend).flatten(-2))
 
 
@@ -360,13 +387,9 @@ class TimestepEmbedding(nn.Module):
         return self.linear_2(functional.silu(self.linear_1(sinusoids)))
 
 
-def _check_supported(config: TransformerConfig) -> None:
-    unsupported = {
-        "use_rotary_positional_embeddings=False (sin-cos positions)": not config.use_rotary_positional_embeddings,
-        "use_learned_positional_embeddings=True": config.use_learned_positional_embeddings,
-        f"patch_size_t={config.patch_size_t}": config.patch_size_t is not None,
-        f"ofs_embed_dim={config.ofs_embed_dim}": config.ofs_embed_dim is not None,
-    }
-    for what, is_asked_for in unsupported.items():
-        if is_asked_for:
-            raise ValueError(f"TransformerConfig: {what} is not supported yet")
+def _stack_offsets(segments: Sequence[Segment]) -> Tensor | None:
+    offsets = [segment.offset for segment in segments]
+    given = [offset for offset in offsets if offset is not None]
+    if given and len(given) < len(offsets):
+        raise ValueError("segments: expected an offset in all of them or in none")
+    return torch.stack(given) if given else None

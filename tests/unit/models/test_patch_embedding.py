@@ -6,7 +6,12 @@ from cogvideox.configs import TransformerConfig
 from cogvideox.models.patch_embedding import PatchEmbedding, unpatchify
 
 CONFIG = TransformerConfig(
-    num_attention_heads=1, attention_head_dim=16, in_channels=4, text_embed_dim=3, max_text_seq_length=2
+    num_attention_heads=1,
+    attention_head_dim=16,
+    in_channels=4,
+    text_embed_dim=3,
+    max_text_seq_length=2,
+    use_rotary_positional_embeddings=True,
 )
 
 
@@ -19,7 +24,7 @@ def test_embedding_with_an_identity_weight_is_undone_by_unpatchify() -> None:
     latents = torch.randn(2, 4, 3, 4, 6)
     tokens = embedding(latents, torch.randn(2, 2, 3))
     assert tokens.shape == (2, 2 + 18, 16)
-    torch.testing.assert_close(unpatchify(tokens[:, 2:], (3, 2, 3), 2), latents)
+    torch.testing.assert_close(unpatchify(tokens[:, 2:], (3, 2, 3), CONFIG), latents)
 
 
 def test_tokens_are_row_major_frames_outermost_after_text() -> None:

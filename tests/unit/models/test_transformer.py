@@ -108,18 +108,39 @@ def test_an_empty_pack_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"use_rotary_positional_embeddings": False},
-        {"use_learned_positional_embeddings": True},
-        {"patch_size_t": 2},
-        {"ofs_embed_dim": 12},
+        ({"use_rotary_positional_embeddings": False, "use_learned_positional_embeddings": True}, "use_learned"),
+        ({"use_rotary_positional_embeddings": False, "patch_size_t": 2}, "patch_size_t"),
+        ({"use_learned_positional_embeddings": True, "patch_size_t": 2}, "patch_size_t"),
+        ({"attention_head_dim": 24}, "attention_head_dim: expected a multiple of 16"),
+        ({"ofs_embed_dim": 8}, "ofs_embed_dim: expected null or time_embed_dim"),
     ],
-    ids=lambda change: next(iter(change)),
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_variants_to_come_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(change))}.*not supported yet"):
-        ExpertTransformer(replace(CONFIG, **change))  # pyright: ignore[reportArgumentType]
+def test_combinations_that_no_format_has_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **change)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_offset_needs_a_model_that_has_one() -> None:
+    latents, text, train_timestep = make_inputs()
+    with pytest.raises(ValueError, match="offset: expected None"):
+        make()(latents, text, train_timestep, offset=torch.full((len(latents),), 2.0))
+
+
+def test_learned_positions_fit_only_the_native_size() -> None:
+    latents, text, train_timestep = make_inputs()
+    model = make(replace(CONFIG, use_learned_positional_embeddings=True, sample_height=latents.shape[3] + 2))
+    with pytest.raises(ValueError, match="learned positions fit only its native size"):
+        model(latents, text, train_timestep)
+
+
+def test_sizes_beyond_the_positions_of_version_1_5_are_refused() -> None:
+    latents, text, train_timestep = make_inputs()
+    model = make(replace(CONFIG, patch_size_t=1, sample_height=2, sample_width=latents.shape[4]))
+    with pytest.raises(ValueError, match="positions for at most 1x"):
+        model(latents, text, train_timestep)
 
 
 def test_blocks_start_as_the_identity() -> None:
