@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 
 def _require(condition: bool, field: str, expected: str, got: object) -> None:
@@ -198,24 +198,46 @@ class NoiseScheduleConfig(ComponentConfig):
     num_train_timesteps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012
-    beta_schedule: Literal["scaled_linear"] = "scaled_linear"
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    """Noise added per training timestep; the published models all use "scaled_linear"."""
     trained_betas: tuple[float, ...] | None = None
+    """Written-out values in place of `beta_schedule`."""
     clip_sample: bool = False
     """Read and ignored, as in the public samplers (likewise the two fields below)."""
     clip_sample_range: float = 1.0
     sample_max_value: float = 1.0
     set_alpha_to_one: bool = True
     steps_offset: int = 0
-    prediction_type: Literal["v_prediction"] = "v_prediction"
-    timestep_spacing: Literal["trailing"] = "trailing"
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "v_prediction"
+    """What the model's output means: noise, clean sample or velocity (all published models)."""
+    timestep_spacing: Literal["leading", "linspace", "trailing"] = "trailing"
+    """Which timesteps a run visits; only "trailing" starts at pure noise."""
     rescale_betas_zero_snr: bool = True
     snr_shift_scale: float = 1.0
     """Divides the signal-to-noise ratio; 3.0 in the 2B model, 1.0 in the 5B models."""
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a ``scheduler_config.json``; a field it lacks has the format's default, not the published value.
+
+        Raises:
+            ValueError: a key is unknown or a value is out of range.
+        """
+        format_defaults = {
+            "clip_sample": True,
+            "prediction_type": "epsilon",
+            "timestep_spacing": "leading",
+            "rescale_betas_zero_snr": False,
+            "snr_shift_scale": 3.0,
+        }
+        return super().from_json(format_defaults | dict(values))
+
     def __post_init__(self) -> None:
-        _require(self.beta_schedule == "scaled_linear", "beta_schedule", "'scaled_linear'", self.beta_schedule)
-        _require(self.trained_betas is None, "trained_betas", "null", self.trained_betas)
-        _require(self.prediction_type == "v_prediction", "prediction_type", "'v_prediction'", self.prediction_type)
-        _require(self.timestep_spacing == "trailing", "timestep_spacing", "'trailing'", self.timestep_spacing)
+        for field in ("beta_schedule", "prediction_type", "timestep_spacing"):
+            expected = get_args(get_type_hints(type(self))[field])
+            _require(getattr(self, field) in expected, field, " or ".join(map(repr, expected)), getattr(self, field))
+        if self.trained_betas is not None:
+            expected = f"{self.num_train_timesteps} numbers (num_train_timesteps)"
+            _require(len(self.trained_betas) == self.num_train_timesteps, "trained_betas", expected, self.trained_betas)
         _require(self.num_train_timesteps > 1, "num_train_timesteps", "more than 1", self.num_train_timesteps)
         _require(self.snr_shift_scale > 0, "snr_shift_scale", "a positive number", self.snr_shift_scale)

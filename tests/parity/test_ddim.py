@@ -18,7 +18,6 @@ IDS = ["5b", "2b"]
 
 def reference(config: NoiseScheduleConfig) -> Any:
     values = config.to_json()
-    del values["trained_betas"]
     return CogVideoXDDIMScheduler(**values)
 
 
@@ -28,11 +27,32 @@ def reference(config: NoiseScheduleConfig) -> Any:
         *CONFIGS,
         NoiseScheduleConfig(rescale_betas_zero_snr=False),
         NoiseScheduleConfig(num_train_timesteps=100, beta_end=0.02),
+        NoiseScheduleConfig(beta_schedule="linear"),
+        NoiseScheduleConfig(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=False),
+        NoiseScheduleConfig(num_train_timesteps=4, trained_betas=(0.1, 0.2, 0.3, 0.4), rescale_betas_zero_snr=False),
     ],
-    ids=[*IDS, "no-rescale", "100-steps"],
+    ids=[*IDS, "no-rescale", "100-steps", "linear", "cosine", "written out"],
 )
 def test_alpha_bar_matches(config: NoiseScheduleConfig) -> None:
-    torch.testing.assert_close(NoiseSchedule(config).alpha_bar, reference(config).alphas_cumprod, atol=1e-14, rtol=0)
+    expected = reference(config).alphas_cumprod
+    tolerance = 1e-14 if expected.dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(NoiseSchedule(config).alpha_bar.double(), expected.double(), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 30, 50, 333])
+def test_other_spacings_match(spacing: str, num_steps: int) -> None:
+    config = NoiseScheduleConfig(timestep_spacing=spacing, steps_offset=1)  # pyright: ignore[reportArgumentType]
+    scheduler = reference(config)
+    scheduler.set_timesteps(num_steps)
+    assert list(NoiseSchedule(config).plan(num_steps).train_timesteps) == scheduler.timesteps.tolist()
+
+
+def test_a_file_with_missing_fields_means_the_same() -> None:
+    config = NoiseScheduleConfig.from_json({"snr_shift_scale": 1.0})
+    values = config.to_json()
+    expected = dict(CogVideoXDDIMScheduler(snr_shift_scale=1.0).config)
+    assert {name: expected[name] for name in values} == values
 
 
 @pytest.mark.parametrize("config", [NoiseScheduleConfig(), NoiseScheduleConfig(set_alpha_to_one=False)])

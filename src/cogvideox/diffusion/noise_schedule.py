@@ -4,7 +4,9 @@ Paper: CogVideoX (arXiv 2408.06072), section 3.3 ("explicit uniform sampling") a
 (arXiv 2305.08891). Everything is computed in float64.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -22,6 +24,8 @@ class SamplingPlan:
     """Share of signal power before the step."""
     alpha_bars_previous: tuple[float, ...]
     """Share of signal power after the step; 1 after the last."""
+    train_timesteps_previous: tuple[int, ...]
+    """Timestep at which the step ends; negative where it ends at the clean sample."""
 
     @property
     def num_steps(self) -> int:
@@ -50,10 +54,7 @@ class NoiseSchedule:
         num_timesteps = self.config.num_train_timesteps
         if not 1 <= num_steps <= num_timesteps:
             raise ValueError(f"num_steps: expected 1 to {num_timesteps}, got {num_steps}")
-        # Parity: numpy.arange derives its stride from its first two elements, and the last bit of it decides ties
-        # (tests/parity/test_ddim.py::test_plan_matches_for_every_number_of_steps).
-        stride = num_timesteps - (num_timesteps - num_timesteps / num_steps)
-        timesteps = [round(num_timesteps - index * stride) - 1 for index in range(num_steps)]
+        timesteps = self._timesteps(num_steps)
         # Parity: the step's end is always 1000 // n timesteps below its start; where n does not divide 1000 that is not
         # where the next step starts (tests/parity/test_ddim.py::test_plan_matches_for_every_number_of_steps).
         previous = [timestep - num_timesteps // num_steps for timestep in timesteps]
@@ -63,7 +64,21 @@ class NoiseSchedule:
             train_timesteps=tuple(timesteps),
             alpha_bars=tuple(values[timestep] for timestep in timesteps),
             alpha_bars_previous=tuple(values[timestep] if timestep >= 0 else final for timestep in previous),
+            train_timesteps_previous=tuple(previous),
         )
+
+    def _timesteps(self, num_steps: int) -> list[int]:
+        num_timesteps, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
+        if spacing == "leading":
+            stride = num_timesteps // num_steps
+            return [index * stride + self.config.steps_offset for index in reversed(range(num_steps))]
+        if spacing == "linspace":
+            positions = torch.linspace(0, num_timesteps - 1, num_steps, dtype=torch.float64).tolist()
+            return [round(position) for position in reversed(positions)]
+        # Parity: numpy.arange derives its stride from its first two elements, and the last bit of it decides ties
+        # (tests/parity/test_ddim.py::test_plan_matches_for_every_number_of_steps).
+        stride = num_timesteps - (num_timesteps - num_timesteps / num_steps)
+        return [round(num_timesteps - index * stride) - 1 for index in range(num_steps)]
 
     def draw_train_timesteps(
         self, batch_size: int, *, rank: int = 0, world_size: int = 1, generator: torch.Generator | None = None
@@ -98,9 +113,7 @@ class NoiseSchedule:
 
 
 def _alpha_bar(config: NoiseScheduleConfig) -> Tensor:
-    first_root, last_root = config.beta_start**0.5, config.beta_end**0.5
-    betas = torch.linspace(first_root, last_root, config.num_train_timesteps, dtype=torch.float64) ** 2
-    alpha_bar = (1 - betas).cumprod(0)
+    alpha_bar = (1 - _betas(config)).cumprod(0)
     # Dividing the signal-to-noise ratio a / (1 - a) by s gives a / (s + (1 - s) a).
     shift = config.snr_shift_scale
     alpha_bar = alpha_bar / (shift + (1 - shift) * alpha_bar)
@@ -110,3 +123,21 @@ def _alpha_bar(config: NoiseScheduleConfig) -> Tensor:
     amplitude = alpha_bar.sqrt()
     first, last = amplitude[0].item(), amplitude[-1].item()
     return ((amplitude - last) * (first / (first - last))) ** 2
+
+
+def _betas(config: NoiseScheduleConfig) -> Tensor:
+    """Return the share of signal power lost at each timestep, (num_train_timesteps,).
+
+    Parity: only the published schedule is in float64; the others are float32, as in the public code
+    (tests/parity/test_ddim.py::test_alpha_bar_matches).
+    """
+    num_timesteps = config.num_train_timesteps
+    if config.trained_betas is not None:
+        return torch.tensor(config.trained_betas, dtype=torch.float32)
+    if config.beta_schedule == "linear":
+        return torch.linspace(config.beta_start, config.beta_end, num_timesteps, dtype=torch.float32)
+    if config.beta_schedule == "squaredcos_cap_v2":
+        power = [math.cos((step / num_timesteps + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(num_timesteps + 1)]
+        return torch.tensor([min(1 - after / before, 0.999) for before, after in pairwise(power)], dtype=torch.float32)
+    first_root, last_root = config.beta_start**0.5, config.beta_end**0.5
+    return torch.linspace(first_root, last_root, num_timesteps, dtype=torch.float64) ** 2

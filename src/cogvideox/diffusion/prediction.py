@@ -7,9 +7,12 @@ Ho, arXiv 2202.00512), a rotation in the plane of clean and noise.
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 
 def add_noise(clean: Tensor, noise: Tensor, alpha_bar: float | Tensor) -> Tensor:
@@ -30,6 +33,12 @@ def clean_from_velocity(noisy: Tensor, velocity: Tensor, alpha_bar: float | Tens
     return signal * noisy - sigma * velocity
 
 
+def clean_from_noise(noisy: Tensor, noise: Tensor, alpha_bar: float | Tensor) -> Tensor:
+    """Return the clean sample that a noise at a noisy sample stands for; alpha-bar must be above 0."""
+    signal, sigma = _amplitudes(alpha_bar, noisy)
+    return (noisy - sigma * noise) / signal
+
+
 def noise_from_velocity(noisy: Tensor, velocity: Tensor, alpha_bar: float | Tensor) -> Tensor:
     """Return the noise that a velocity at a noisy sample stands for."""
     signal, sigma = _amplitudes(alpha_bar, noisy)
@@ -40,6 +49,15 @@ def velocity_from_clean(noisy: Tensor, clean: Tensor, alpha_bar: float | Tensor)
     """Return the velocity that a clean sample at a noisy sample stands for; alpha-bar must be below 1."""
     signal, sigma = _amplitudes(alpha_bar, noisy)
     return (signal * noisy - clean) / sigma
+
+
+def clean_from_prediction(
+    noisy: Tensor, prediction: Tensor, alpha_bar: float | Tensor, prediction_type: PredictionType
+) -> Tensor:
+    """Return the clean sample that a model's output at a noisy sample stands for."""
+    if prediction_type == "v_prediction":
+        return clean_from_velocity(noisy, prediction, alpha_bar)
+    return prediction if prediction_type == "sample" else clean_from_noise(noisy, prediction, alpha_bar)
 
 
 def _amplitudes(alpha_bar: float | Tensor, like: Tensor) -> tuple[float, float] | tuple[Tensor, Tensor]:

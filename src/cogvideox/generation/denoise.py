@@ -14,8 +14,8 @@ from torch import Tensor
 
 from cogvideox.diffusion.guidance import guidance_scale_at, guide
 from cogvideox.diffusion.noise_schedule import SamplingPlan
-from cogvideox.diffusion.prediction import clean_from_velocity
-from cogvideox.diffusion.samplers import SAMPLERS, SamplerName
+from cogvideox.diffusion.prediction import PredictionType, clean_from_prediction
+from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource, SamplerName
 from cogvideox.generation.conditioning import Conditioning
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -33,7 +33,7 @@ class DenoiseState:
     previous_clean: Tensor | None = None
     """The estimate of the step before, for samplers of second order."""
     rng_state: Tensor | None = None
-    """Of the generator that draws the sampler's noise."""
+    """Of the generators that draw the sampler's noise, uint8 (B, bytes)."""
     step_cache: dict[str, Tensor] = field(default_factory=dict)
     """What step caching keeps between steps."""
 
@@ -65,6 +65,7 @@ def denoise(
     conditioning: Conditioning,
     *,
     sampler: SamplerName = "ddim",
+    prediction_type: PredictionType = "v_prediction",
 ) -> Iterator[DenoiseState]:
     """Yield the state after every remaining step; the last one holds clean latents.
 
@@ -73,23 +74,21 @@ def denoise(
         state: where to start: noise at step 0, or any state yielded before.
         plan: the steps.
         conditioning: what steers.
-        sampler: how a step is taken.
+        sampler: how a step is taken; stochastic ones need a state with an ``rng_state``.
+        prediction_type: what the model's output means.
     """
     sampler_step = SAMPLERS[sampler]
-    rng = None
-    if state.rng_state is not None:
-        rng = torch.Generator()
-        rng.set_state(state.rng_state)
+    rng = None if state.rng_state is None else NoiseSource.from_state(state.rng_state, conditioning.text.dtype)
     latents, previous_clean = state.latents, state.previous_clean
     for step_index in range(state.step_index, plan.num_steps):
-        velocity = _guided_velocity(predict, latents, plan, step_index, conditioning)
-        clean = clean_from_velocity(latents, velocity.float(), plan.alpha_bars[step_index])
+        output = _guided_output(predict, latents, plan, step_index, conditioning)
+        clean = clean_from_prediction(latents, output.float(), plan.alpha_bars[step_index], prediction_type)
         latents, previous_clean = sampler_step(latents, clean, plan, step_index, previous_clean, rng)
         rng_state = None if rng is None else rng.get_state()
         yield DenoiseState(step_index + 1, latents, previous_clean, rng_state, state.step_cache)
 
 
-def _guided_velocity(
+def _guided_output(
     predict: Predict, latents: Tensor, plan: SamplingPlan, step_index: int, conditioning: Conditioning
 ) -> Tensor:
     train_timestep = plan.train_timesteps[step_index]
@@ -99,8 +98,7 @@ def _guided_velocity(
         return predict(model_input, conditioning.text, timesteps)
     # Parity: one batch, negative prompts first (tests/parity/test_pipeline.py).
     text = torch.cat([conditioning.negative_text, conditioning.text])
-    velocity = predict(torch.cat([model_input] * 2), text, timesteps.repeat(2))
-    unconditional, conditional = velocity.chunk(2)
+    unconditional, conditional = predict(torch.cat([model_input] * 2), text, timesteps.repeat(2)).chunk(2)
     scale = guidance_scale_at(
         conditioning.guidance_mode,
         step_index=step_index,

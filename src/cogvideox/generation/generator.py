@@ -12,7 +12,7 @@ from cogvideox.checkpoints.directory import Checkpoint, load_checkpoint
 from cogvideox.component_files import parse_dtype
 from cogvideox.diffusion.guidance import GuidanceMode
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
-from cogvideox.diffusion.samplers import SAMPLERS, SamplerName
+from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource, SamplerName
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.media.geometry import check_size, num_latent_frames
@@ -175,11 +175,18 @@ class VideoGenerator:
             guidance_scale=guidance_scale,
             guidance_mode=guidance_mode,
         )
-        start = state = DenoiseState(0, self._draw_noise(shape, seeds))
-        for state in denoise(self.transformer, start, plan, conditioning, sampler=chosen_sampler):
+        num_padding_frames = self._num_padding_frames(shape[1])
+        rng = NoiseSource.from_seeds(seeds, self.transformer.dtype)
+        channels, time, height, width = shape
+        noise = rng.draw((len(seeds), channels, num_padding_frames + time, height, width), self.device)
+        start = state = DenoiseState(0, noise.float(), rng_state=rng.get_state())
+        prediction_type = self.noise_schedule.config.prediction_type
+        for state in denoise(
+            self.transformer, start, plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type
+        ):
             if on_step is not None:
                 on_step(state.step_index, plan.num_steps)
-        return state.latents
+        return state.latents[:, :, num_padding_frames:]
 
     def decode_frames(self, latents: Tensor) -> Iterator[np.ndarray]:
         """Decode the latents (1, C, T, H, W) of one video: yields (T, H, W, 3) uint8, chunk by chunk."""
@@ -218,15 +225,9 @@ class VideoGenerator:
         encoded = self.text_encoder.encode([negative_prompt], self.max_prompt_tokens)
         return encoded.expand(num_videos, -1, -1)
 
-    def _draw_noise(self, shape: tuple[int, int, int, int], seeds: Sequence[int]) -> Tensor:
-        channels, time, height, width = shape
-        samples: list[Tensor] = []
-        for seed in seeds:
-            rng = torch.Generator().manual_seed(seed)
-            # Parity: drawn frames first, in the model's dtype (tests/parity/test_pipeline.py).
-            noise = torch.randn((time, channels, height, width), generator=rng, dtype=self.transformer.dtype)
-            samples.append(noise.transpose(0, 1))
-        return torch.stack(samples).to(self.device, torch.float32)
+    def _num_padding_frames(self, num_latent_frames: int) -> int:
+        """Latent frames made in front of the video and dropped, so that temporal patches fit (version 1.5)."""
+        return -num_latent_frames % (self.transformer.config.patch_size_t or 1)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

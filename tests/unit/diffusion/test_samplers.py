@@ -1,13 +1,15 @@
 """Samplers by what they must do whatever the model is."""
 
+import math
 from typing import get_args
 
+import pytest
 import torch
 
 from cogvideox.configs import NoiseScheduleConfig
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.diffusion.prediction import add_noise
-from cogvideox.diffusion.samplers import SAMPLERS, SamplerName, ddim_step
+from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource, SamplerName, ddim_step
 
 PLAN = NoiseSchedule(NoiseScheduleConfig()).plan(10)
 
@@ -26,8 +28,75 @@ def test_ddim_follows_the_line_of_a_perfect_prediction() -> None:
     torch.testing.assert_close(latents, clean)
 
 
-def test_ddim_draws_no_noise() -> None:
-    rng = torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp-2m"])
+def test_deterministic_samplers_draw_no_noise(sampler: SamplerName) -> None:
+    rng = NoiseSource.from_seeds([0], torch.float32)
     state = rng.get_state()
-    ddim_step(torch.ones(1), torch.zeros(1), PLAN, 3, None, rng)
+    latents, clean = torch.ones(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1)
+    SAMPLERS[sampler](latents, clean, PLAN, 3, clean, rng)
     assert torch.equal(rng.get_state(), state)
+
+
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 30, 62, 1000])
+def test_a_perfect_prediction_is_reached_in_any_number_of_steps(sampler: SamplerName, num_steps: int) -> None:
+    plan = NoiseSchedule(NoiseScheduleConfig()).plan(num_steps)
+    clean = torch.randn(1, 4, 2, 3, 3, dtype=torch.float64)
+    rng = NoiseSource.from_seeds([1], torch.float64)
+    latents, previous = rng.draw(clean.shape, clean.device), None
+    for step_index in range(num_steps):
+        latents, previous = SAMPLERS[sampler](latents, clean, plan, step_index, previous, rng)
+    remaining_noise = 1 - plan.alpha_bars_previous[-1] if sampler in ("ddim", "dpm-published") else 0.0
+    assert (latents - clean).abs().max() < 1e-9 + 6 * remaining_noise**0.5
+
+
+def posterior_mean(latents: torch.Tensor, alpha_bar: float) -> torch.Tensor:
+    """The exact clean estimate for data that is normal around 0.7 with deviation 0.5: the analytic score."""
+    mean, variance = 0.7, 0.25
+    signal = alpha_bar**0.5
+    gain = signal * variance / (alpha_bar * variance + 1 - alpha_bar)
+    return mean + gain * (latents - signal * mean)
+
+
+def sample_analytically(sampler: SamplerName, num_steps: int, noise: torch.Tensor) -> torch.Tensor:
+    plan = NoiseSchedule(NoiseScheduleConfig()).plan(num_steps)
+    rng = NoiseSource.from_seeds([7], torch.float64)
+    latents, previous = noise, None
+    for step_index in range(num_steps):
+        clean = posterior_mean(latents, plan.alpha_bars[step_index])
+        latents, previous = SAMPLERS[sampler](latents, clean, plan, step_index, previous, rng)
+    return latents
+
+
+NOISE = torch.randn(1, 8, 5, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_dpmpp_2m_has_second_order_on_an_analytic_score() -> None:
+    """The exact solution maps noise z to 0.7 + 0.5 z. From pure noise to exactly clean, published timesteps."""
+    errors = {
+        num_steps: (sample_analytically("dpmpp-2m", num_steps, NOISE) - (0.7 + 0.5 * NOISE)).square().mean().sqrt()
+        for num_steps in (100, 500)
+    }
+    assert math.log(errors[100] / errors[500]) / math.log(5) >= 1.9
+    assert errors[100] < 1e-3
+    ddim_error = (sample_analytically("ddim", 100, NOISE) - (0.7 + 0.5 * NOISE)).square().mean().sqrt()
+    assert errors[100] < 0.1 * ddim_error
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp-2m-sde", "dpm-published"])
+def test_stochastic_samplers_draw_from_the_data(sampler: SamplerName) -> None:
+    made = sample_analytically(sampler, 100, NOISE)
+    assert made.mean().item() == pytest.approx(0.7, abs=0.02)
+    assert made.std().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
+    shape = (2, 4, 3, 2, 2)
+    together = NoiseSource.from_seeds([1, 2], torch.float32)
+    alone = NoiseSource.from_seeds([2], torch.float32)
+    for _ in range(2):
+        batch = together.draw(shape, torch.device("cpu"))
+        assert torch.equal(batch[1:], alone.draw((1, *shape[1:]), torch.device("cpu")))
+    resumed = NoiseSource.from_state(together.get_state(), torch.float32)
+    expected = together.draw(shape, torch.device("cpu"))
+    assert torch.equal(resumed.draw(shape, torch.device("cpu")), expected)
