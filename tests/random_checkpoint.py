@@ -38,26 +38,30 @@ def randomise(module: torch.nn.Module, seed: int) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
 
 
-def write_random_checkpoint(directory: Path) -> Path:
-    """Write all components; returns the directory."""
-    from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXPipeline, CogVideoXTransformer3DModel
+def write_random_checkpoint(
+    directory: Path, *, transformer_changes: dict | None = None, scheduler: str = "CogVideoXDDIMScheduler", **schedule
+) -> Path:
+    """Write all components; returns the directory. ``schedule`` are the scheduler's changed fields."""
+    import diffusers
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXPipeline, CogVideoXTransformer3DModel
     from transformers import T5Config, T5EncoderModel
 
     torch.manual_seed(0)
-    transformer = CogVideoXTransformer3DModel(**TRANSFORMER)
+    transformer = CogVideoXTransformer3DModel(**TRANSFORMER | (transformer_changes or {}))
     autoencoder = AutoencoderKLCogVideoX(**AUTOENCODER)
     for seed, module in enumerate((transformer, autoencoder)):
         randomise(module, seed)
     tokenizer = write_tokenizer(directory / "tokenizer_source")
     text_encoder = T5EncoderModel(T5Config(vocab_size=128, d_model=48, d_kv=12, d_ff=64, num_layers=2, num_heads=4))
-    scheduler = CogVideoXDDIMScheduler(
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        snr_shift_scale=1.0,
-    )
-    pipeline = CogVideoXPipeline(tokenizer, text_encoder, autoencoder, transformer, scheduler)
+    published = {
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "snr_shift_scale": 1.0,
+    }
+    process = getattr(diffusers, scheduler)(**published | schedule)
+    pipeline = CogVideoXPipeline(tokenizer, text_encoder, autoencoder, transformer, process)
     pipeline.save_pretrained(directory / "model")
     return directory / "model"
 

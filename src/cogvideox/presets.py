@@ -65,7 +65,7 @@ _TINY = Preset(
     ),
     autoencoder=replace(
         _5B.autoencoder,
-        block_out_channels=(8, 24, 48, 64),
+        block_out_channels=(16, 32, 96, 128),
         layers_per_block=1,
         norm_num_groups=2,
         sample_height=64,

@@ -8,7 +8,7 @@ import torch
 from diffusers import CogVideoXPipeline
 
 from cogvideox import VideoGenerator
-from random_checkpoint import TEXT_TOKENS
+from random_checkpoint import TEXT_TOKENS, write_random_checkpoint
 
 
 def reference_frames(directory: Path, prompt: str, *, max_tokens: int, seed: int, **arguments) -> np.ndarray:
@@ -54,6 +54,41 @@ def test_frames_match(random_checkpoint: Path, num_frames, height, width, scale,
     assert video.frames.shape == expected.shape == (num_frames, height, width, 3)
     assert np.abs(video.frames.astype(int) - expected).max() <= 1
     assert expected.std() > 5  # not a constant picture
+
+
+SIN_COS = {"use_rotary_positional_embeddings": False}
+TEMPORAL_PATCHES = {"patch_size_t": 2, "patch_bias": False, "sample_height": 30, "sample_width": 30}
+VARIANTS = {
+    "2b": {"transformer_changes": SIN_COS, "snr_shift_scale": 3.0},
+    "5b": {"scheduler": "CogVideoXDPMScheduler"},
+    "1.5": {"transformer_changes": TEMPORAL_PATCHES, "scheduler": "CogVideoXDPMScheduler"},
+    "1.5 ddim": {"transformer_changes": TEMPORAL_PATCHES},
+    "class defaults": {
+        "transformer_changes": SIN_COS,
+        "prediction_type": "epsilon",
+        "timestep_spacing": "leading",
+        "rescale_betas_zero_snr": False,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_checkpoint(tmp_path_factory.mktemp("variant"), **VARIANTS[request.param])
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "height", "width", "num_steps"), [(17, 32, 48, 7), (9, 64, 32, 2), (1, 32, 32, 3)], ids=str
+)
+def test_frames_of_every_variant_match(variant: Path, num_frames: int, height: int, width: int, num_steps: int) -> None:
+    size = {"num_frames": num_frames, "height": height, "width": width, "num_inference_steps": num_steps}
+    expected = reference_frames(variant, "the dog and the fox", max_tokens=TEXT_TOKENS, seed=4, **size)
+    video = VideoGenerator.load(variant, dtype="float32").text_to_video(
+        "the dog and the fox", seed=4, num_frames=num_frames, height_px=height, width_px=width, num_steps=num_steps
+    )
+    assert video.frames.shape == expected.shape == (num_frames, height, width, 3)
+    assert np.abs(video.frames.astype(int) - expected).max() <= 1
+    assert expected.std() > 5
 
 
 def test_negative_prompt_and_batches(random_checkpoint: Path) -> None:

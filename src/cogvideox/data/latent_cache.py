@@ -64,8 +64,10 @@ def build_latent_cache(
     autoencoder: VideoAutoencoder,
     art: Art,
     on_clips: Callable[[int, int], None] | None = None,
+    *,
+    uses_bfloat16: bool = False,
 ) -> LatentCache:
-    """Render and encode what is missing in ``folder``, then return the whole cache.
+    """Render and encode (under bf16 autocast on request) what is missing in ``folder``, then return the whole cache.
 
     A cache of more clips contains the one of fewer clips. Raises ValueError if the folder holds clips of another
     autoencoder, seed or length.
@@ -75,7 +77,7 @@ def build_latent_cache(
     num_shards = -(-settings.num_clips // NUM_CLIPS_PER_SHARD)
     for shard in range(num_shards):
         if not (folder / f"shard_{shard:05d}.safetensors").exists():
-            _build_shard(folder, shard, settings, autoencoder, art)
+            _build_shard(folder, shard, settings, autoencoder, art, uses_bfloat16)
         if on_clips is not None:
             on_clips(min((shard + 1) * NUM_CLIPS_PER_SHARD, settings.num_clips), settings.num_clips)
     latents: list[Tensor] = []
@@ -88,7 +90,12 @@ def build_latent_cache(
 
 
 def _build_shard(
-    folder: Path, shard: int, settings: LatentCacheSettings, autoencoder: VideoAutoencoder, art: Art
+    folder: Path,
+    shard: int,
+    settings: LatentCacheSettings,
+    autoencoder: VideoAutoencoder,
+    art: Art,
+    uses_bfloat16: bool,
 ) -> None:
     rng = np.random.default_rng((settings.seed, shard))
     scenes = [sample_scene(rng, actors=art.actors) for _ in range(NUM_CLIPS_PER_SHARD)]
@@ -98,8 +105,10 @@ def _build_shard(
     for start in range(0, len(scenes), NUM_ENCODED_AT_ONCE):
         group = scenes[start : start + NUM_ENCODED_AT_ONCE]
         clips = np.stack([render_scene(scene, art, num_frames=settings.num_frames) for scene in group])
-        with torch.no_grad():
-            latents.append(autoencoder.encode(to_tensor(clips).to(weight.device, weight.dtype)).mode().cpu().half())
+        pixels = to_tensor(clips).to(weight.device, weight.dtype)
+        with torch.no_grad(), torch.autocast(weight.device.type, torch.bfloat16, enabled=uses_bfloat16):
+            mode = autoencoder.encode(pixels).mode()
+        latents.append(mode.cpu().half())
     lines = "".join(json.dumps(texts) + "\n" for texts in captions)
     write_atomically(folder / f"shard_{shard:05d}.jsonl", lines)
     path = folder / f"shard_{shard:05d}.safetensors"

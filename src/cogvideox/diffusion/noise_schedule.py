@@ -137,7 +137,9 @@ def _betas(config: NoiseScheduleConfig) -> Tensor:
     if config.beta_schedule == "linear":
         return torch.linspace(config.beta_start, config.beta_end, num_timesteps, dtype=torch.float32)
     if config.beta_schedule == "squaredcos_cap_v2":
-        power = [math.cos((step / num_timesteps + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(num_timesteps + 1)]
+        power = [
+            math.cos((step / num_timesteps + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(num_timesteps + 1)
+        ]
         return torch.tensor([min(1 - after / before, 0.999) for before, after in pairwise(power)], dtype=torch.float32)
     first_root, last_root = config.beta_start**0.5, config.beta_end**0.5
     return torch.linspace(first_root, last_root, num_timesteps, dtype=torch.float64) ** 2

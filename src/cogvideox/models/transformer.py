@@ -335,9 +335,7 @@ class SelfAttention(nn.Module):
         self.norm_q = nn.LayerNorm(head_dim, eps=1e-6)
         self.norm_k = nn.LayerNorm(head_dim, eps=1e-6)
 
-    def forward(
-        self, x: Tensor, layout: SequenceLayout, rotary: Tensor | None, backend: AttentionBackend
-    ) -> Tensor:
+    def forward(self, x: Tensor, layout: SequenceLayout, rotary: Tensor | None, backend: AttentionBackend) -> Tensor:
         """Return the attended tokens (S, N, D)."""
         query, key, value = (
             project(x).unflatten(-1, (-1, self.head_dim)) for project in (self.to_q, self.to_k, self.to_v)

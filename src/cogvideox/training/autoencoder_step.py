@@ -20,6 +20,7 @@ from cogvideox.models.autoencoder_blocks import LatentNorm, ResidualBlock
 from cogvideox.presets import PRESETS, PresetName
 from cogvideox.training.averaging import WeightAverage
 from cogvideox.training.loop import RunSettings, set_learning_rate
+from cogvideox.training.muon import make_optimizers
 
 SAMPLE_SEED = 1_000_000_007
 """Seeds the clips of the sample sheets, apart from all training seeds."""
@@ -34,6 +35,10 @@ class AutoencoderRecipe:
     """Names the shape of the model (``cogvideox.presets``)."""
     num_frames: int = 9
     """Frames of a training clip, 1 + 4k."""
+    num_long_frames: int = 17
+    """Frames of a long clip, 1 + 4k; more than 9 show the model a second chunk, which continues a clip."""
+    long_clip_every: int = 0
+    """Every n-th batch of clips is of long ones, half as many; 0 trains on none."""
     crop_px: int = 64
     """Side of the square crop, a multiple of the spatial compression."""
     num_crop_candidates: int = 1
@@ -62,9 +67,8 @@ class AutoencoderStep:
         self.art = art if art is not None else load_fluent_art()
         self.model = VideoAutoencoder(PRESETS[recipe.preset].autoencoder).to(device)
         _initialise(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.99), weight_decay=recipe.run.weight_decay
-        )
+        compute_dtype = torch.bfloat16 if recipe.uses_bfloat16 else torch.float32
+        self.muon, self.adamw = make_optimizers(self.model, recipe.run, _is_block_convolution, compute_dtype)
         self.average = WeightAverage(self.model, recipe.run.average_decay)
 
     def make_batch(self, step: int) -> Tensor:
@@ -72,10 +76,11 @@ class AutoencoderStep:
         recipe = self.recipe
         rng = np.random.default_rng((recipe.run.seed, step))
         is_image_step = step < recipe.num_image_steps or step % recipe.image_batch_every == 0
-        num_frames, num_crops = (1, recipe.num_images_per_clip) if is_image_step else (recipe.num_frames, 1)
-        num_renders = recipe.run.batch_size
+        num_frames, num_renders, num_crops = recipe.num_frames, recipe.run.batch_size, 1
         if is_image_step:  # several crops of one rendering: rendering is not free beside such small steps
-            num_renders, num_crops = max(num_crops * num_renders // 4, 1), 4
+            num_frames, num_renders, num_crops = 1, max(recipe.num_images_per_clip * num_renders // 4, 1), 4
+        elif recipe.long_clip_every and step % recipe.long_clip_every == 0:
+            num_frames, num_renders = recipe.num_long_frames, max(num_renders // 2, 1)
         crops: list[np.ndarray] = []
         for _ in range(num_renders):
             clip = render_scene(sample_scene(rng, actors=self.art.actors), self.art)
@@ -97,7 +102,6 @@ class AutoencoderStep:
 
     def __call__(self, batch: Tensor, learning_rate: float) -> dict[str, Tensor]:
         """Update once; logs the L1 error, the KL and the PSNR of this batch."""
-        set_learning_rate(self.optimizer, learning_rate)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.uses_bfloat16):
             posterior = self.model.encode(batch)
@@ -106,10 +110,13 @@ class AutoencoderStep:
         squared_error = (reconstruction - batch).square().mean()
         kl = posterior.kl()
         loss = error + self.recipe.squared_error_weight * squared_error + self.recipe.kl_weight * kl
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in (self.muon, self.adamw):
+            set_learning_rate(optimizer, learning_rate)
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.run.max_gradient_norm)
-        self.optimizer.step()
+        self.muon.step()
+        self.adamw.step()
         self.average.update(self.model)
         return {
             "l1": error.detach(),
@@ -142,15 +149,22 @@ class AutoencoderStep:
         """Return model, optimizer and average."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adamw": self.adamw.state_dict(),
             "average": self.average.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
         self.average.load_state_dict(state["average"])
+
+
+def _is_block_convolution(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is a 3x3 or 3x3x3 kernel between two hidden layers."""
+    return "block" in name and parameter.ndim >= 4 and parameter.shape[-1] > 1
 
 
 def _initialise(model: VideoAutoencoder) -> None:

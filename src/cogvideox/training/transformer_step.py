@@ -89,8 +89,9 @@ class TransformerStep:
         self.autoencoder = VideoAutoencoder.load(Path(recipe.autoencoder).expanduser(), device=device)
         self.text_encoder = TextEncoder.load(Path(recipe.text_encoder).expanduser(), device=device)
         cache_dir = Path(recipe.cache_dir).expanduser()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.uses_bfloat16):
-            self.cache = build_latent_cache(cache_dir, recipe.cache, self.autoencoder, self.art, on_clips)
+        self.cache = build_latent_cache(
+            cache_dir, recipe.cache, self.autoencoder, self.art, on_clips, uses_bfloat16=recipe.uses_bfloat16
+        )
         self.scaling_factor = round(1.0 / self.cache.mean_and_std()[1], 6)
         config = dataclasses.replace(self.autoencoder.config, scaling_factor=self.scaling_factor)
         self.autoencoder.config = config

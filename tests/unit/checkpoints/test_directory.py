@@ -42,7 +42,7 @@ BREAKAGES = {
     ),
     "other scheduler": (lambda d: edit_json(d / "model_index.json", scheduler=["diffusers", "Euler"]), "'Euler'"),
     "other schedule": (
-        lambda d: edit_json(d / "scheduler" / "scheduler_config.json", prediction_type="epsilon"),
+        lambda d: edit_json(d / "scheduler" / "scheduler_config.json", prediction_type="flow"),
         "prediction_type",
     ),
 }
