@@ -123,7 +123,7 @@ class TransformerConfig(ComponentConfig):
         return not self.use_rotary_positional_embeddings or self.use_learned_positional_embeddings
 
     @property
-    def native_grid_THW(self) -> tuple[int, int, int]:  # noqa: N802 (axes)
+    def native_grid_THW(self) -> tuple[int, int, int]:
         """Frames, rows and columns of the tokens of the native size."""
         num_latent_frames = (self.sample_frames - 1) // self.temporal_compression_ratio + 1
         grid_HW = (self.sample_height // self.patch_size, self.sample_width // self.patch_size)

@@ -1,11 +1,14 @@
 """The autoencoder against diffusers, random weights, published chunking."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.tiling import TileGrid, Tiling
 from random_checkpoint import AUTOENCODER, randomise
 
 
@@ -24,7 +27,7 @@ def relative_error(ours: torch.Tensor, reference: torch.Tensor) -> float:
     return float((ours - reference).abs().max() / reference.abs().max())
 
 
-@pytest.mark.parametrize("num_frames", [1, 8, 9, 16, 17, 25])
+@pytest.mark.parametrize("num_frames", [1, 8, 9, 16, 17, 25, 49])
 @torch.no_grad()
 def test_encode(pair, num_frames: int) -> None:
     ours, reference = pair
@@ -36,7 +39,7 @@ def test_encode(pair, num_frames: int) -> None:
     assert relative_error(sample, expected.sample(torch.Generator().manual_seed(5))) < 1e-6
 
 
-@pytest.mark.parametrize("num_latent_frames", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("num_latent_frames", [1, 2, 3, 4, 5, 7, 13])
 @torch.no_grad()
 def test_decode(pair, num_latent_frames: int) -> None:
     ours, reference = pair
@@ -46,6 +49,39 @@ def test_decode(pair, num_latent_frames: int) -> None:
     streamed = list(ours.decode_stream(latents))
     assert len(streamed) == max(num_latent_frames // 2, 1)
     assert torch.equal(torch.cat(streamed, dim=2), ours.decode(latents))
+
+
+@pytest.mark.parametrize("overlap", [None, (1 / 3, 1 / 2)], ids=str)
+@pytest.mark.parametrize("num_frames", [1, 9, 17])
+@torch.no_grad()
+def test_tiled(pair, num_frames: int, overlap: tuple[float, float] | None) -> None:
+    """Two rows and three columns of tiles with slivers at the end, the published overlap and another one."""
+    ours, reference = pair
+    tiling = Tiling(tile_height_px=48, tile_width_px=80)
+    reference.enable_tiling(48, 80)
+    if overlap is not None:
+        tiling = replace(tiling, overlap_height=overlap[0], overlap_width=overlap[1])
+        reference.enable_tiling(48, 80, *overlap)
+    video = torch.rand(1, 3, num_frames, 64, 136, dtype=torch.float64) * 2 - 1
+    try:
+        encoded = reference.encode(video).latent_dist.mode()
+        decoded = reference.decode(encoded).sample
+    finally:
+        reference.enable_tiling(48, 80, 1 / 6, 1 / 5)
+        reference.disable_tiling()
+    latents = ours.encode(video, tiling=tiling).mode()
+    assert relative_error(latents, encoded) < 1e-6
+    assert relative_error(ours.decode(latents, tiling=tiling), decoded) < 1e-6
+    assert len(list(ours.decode_stream(latents, tiling=tiling))) == max(latents.shape[2] // 2, 1)
+    assert relative_error(ours.decode(latents), decoded) > 1e-3  # tiles give other pixels
+
+
+def test_published_tiles_and_ones_that_do_not_fit() -> None:
+    assert Tiling.published(AutoencoderConfig()) == Tiling(tile_height_px=240, tile_width_px=360)
+    grid = TileGrid.for_decoding(Tiling.published(AutoencoderConfig()), 8)
+    assert (grid.tile, grid.stride, grid.ramp, grid.kept) == ((30, 45), (25, 36), (40, 72), (200, 288))
+    with pytest.raises(ValueError, match=r"tile_height_px.*whole number of latents"):
+        TileGrid.for_decoding(Tiling(tile_height_px=32, tile_width_px=40), 8)
 
 
 def test_gradients_match(pair) -> None:

@@ -21,6 +21,7 @@ from cogvideox.component_files import load_component, save_component
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.models.autoencoder_blocks import Downsample, LatentNorm, Pasts, ResidualBlock, Upsample, apply_norm
 from cogvideox.models.causal_conv import CausalConv3d
+from cogvideox.models.tiling import TileGrid, Tiling
 
 NUM_FRAMES_PER_ENCODER_CHUNK = 8
 NUM_LATENT_FRAMES_PER_DECODER_CHUNK = 2
@@ -195,40 +196,57 @@ class VideoAutoencoder(nn.Module):
         """Of the weights."""
         return self.encoder.conv_in.conv.weight.dtype
 
-    def encode(self, video: Tensor) -> GaussianPosterior:
+    def encode(self, video: Tensor, *, tiling: Tiling | None = None) -> GaussianPosterior:
         """Encode (B, 3, T, H, W) in [-1, 1] to a posterior over (B, Z, t, H/8, W/8).
 
-        T is 1 + 4k, or 4k (whose first frames then have no latent of their own, as published).
-        Raises ValueError if H or W is not a multiple of the spatial compression.
+        T is 1 + 4k, or 4k (whose first frames then have no latent of their own, as published). With ``tiling``, a
+        frame larger than a tile is encoded tile by tile.
+        Raises ValueError if H or W is not a multiple of the spatial compression, or the tiles do not fit the latents.
         """
         ratio = self.config.spatial_compression_ratio
         if video.ndim != 5 or video.shape[1] != self.config.in_channels:
             raise ValueError(f"video: expected (B, {self.config.in_channels}, T, H, W), got {tuple(video.shape)}")
         if video.shape[3] % ratio or video.shape[4] % ratio:
             raise ValueError(f"video: height and width must be multiples of {ratio} px, got {tuple(video.shape[3:])}")
-        chunks: list[Tensor] = []
-        state = EncoderState()
-        for chunk in _split_frames(video, NUM_FRAMES_PER_ENCODER_CHUNK):
-            moments, state = self.encoder(chunk.contiguous(memory_format=torch.channels_last_3d), state)
-            chunks.append(moments)
-        return GaussianPosterior(torch.cat(chunks, dim=2))
+        grid = None if tiling is None else TileGrid.for_encoding(tiling, ratio)
+        chunks = _run_chunks(self.encoder, _split_frames(video, NUM_FRAMES_PER_ENCODER_CHUNK), grid)
+        return GaussianPosterior(torch.cat(list(chunks), dim=2))
 
-    def decode_stream(self, latents: Tensor) -> Iterator[Tensor]:
+    def decode_stream(self, latents: Tensor, *, tiling: Tiling | None = None) -> Iterator[Tensor]:
         """Decode (B, Z, t, h, w) chunk by chunk: yields pixels (B, 3, T, H, W) in [-1, 1] (clamp before showing).
 
-        Memory does not depend on the length. Raises ValueError if the latents have another number of channels.
+        Memory does not depend on the length. With ``tiling``, a frame larger than a tile is decoded tile by tile.
+        Raises ValueError if the latents have another number of channels, or the tiles do not fit the latents.
         """
         if latents.ndim != 5 or latents.shape[1] != self.config.latent_channels:
             expected = f"(B, {self.config.latent_channels}, t, h, w)"
             raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")
-        state = DecoderState()
-        for chunk in _split_frames(latents, NUM_LATENT_FRAMES_PER_DECODER_CHUNK):
-            pixels, state = self.decoder(chunk.contiguous(memory_format=torch.channels_last_3d), state)
-            yield pixels
+        grid = None if tiling is None else TileGrid.for_decoding(tiling, self.config.spatial_compression_ratio)
+        yield from _run_chunks(self.decoder, _split_frames(latents, NUM_LATENT_FRAMES_PER_DECODER_CHUNK), grid)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiling: Tiling | None = None) -> Tensor:
         """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t."""
-        return torch.cat(list(self.decode_stream(latents)), dim=2)
+        return torch.cat(list(self.decode_stream(latents, tiling=tiling)), dim=2)
+
+
+def _run_chunks(coder: Encoder | Decoder, chunks: list[Tensor], grid: TileGrid | None) -> Iterator[Tensor]:
+    """Run chunk after chunk, each tile of a frame with states of its own."""
+    if grid is None or not grid.is_needed(chunks[0]):
+        state = DecoderState()
+        for chunk in chunks:
+            result, state = coder(chunk.contiguous(memory_format=torch.channels_last_3d), state)
+            yield result
+        return
+    states = [[DecoderState() for _ in row] for row in grid.split(chunks[0])]
+    for chunk in chunks:
+        results: list[list[Tensor]] = []
+        for row, row_states in zip(grid.split(chunk), states, strict=True):
+            results.append([])
+            for column, tile in enumerate(row):
+                tile = tile.contiguous(memory_format=torch.channels_last_3d)
+                result, row_states[column] = coder(tile, row_states[column])
+                results[-1].append(result)
+        yield grid.join(results)
 
 
 def _use_channels_last(model: nn.Module) -> None:

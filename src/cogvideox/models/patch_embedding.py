@@ -33,9 +33,12 @@ class PatchEmbedding(nn.Module):
         if config.use_learned_positional_embeddings:
             num_tokens = config.max_text_seq_length + _num_tokens(config.native_grid_THW)
             # Published as a buffer under this name; starts as sines and cosines.
-            self.register_buffer("pos_embedding", torch.zeros(1, num_tokens, config.width))
-            table = sincos_table(config, config.native_grid_THW, self.pos_embedding.device, torch.float32)
-            self.pos_embedding[0, config.max_text_seq_length :] = table
+            table = torch.zeros(1, num_tokens, config.width)
+            table[0, config.max_text_seq_length :] = sincos_table(
+                config, config.native_grid_THW, table.device, table.dtype
+            )
+            self.pos_embedding: Tensor
+            self.register_buffer("pos_embedding", table)
 
     def forward(self, latents: Tensor, text: Tensor) -> Tensor:
         """Return tokens (B, L + N, D) from latents (B, C, T, H, W) and text embeddings (B, L, text_embed_dim).

@@ -19,8 +19,9 @@ def rotary_table(config: TransformerConfig, layout: SequenceLayout, device: torc
     """Return the rotation of every token and channel pair.
 
     Returns:
-        None for models without rotary positions, else complex64 (1, N, 1, d/2) where all segments have the same grid, (S, N, 1, d/2) for a batch of different grids,
-        (1, N_total, 1, d/2) for a pack: it broadcasts against query and key.
+        None for models without rotary positions, else complex64: (1, N, 1, d/2) where all segments have the same grid,
+        (S, N, 1, d/2) for a batch of different grids, (1, N_total, 1, d/2) for a pack. It broadcasts against query and
+        key.
 
     Raises:
         ValueError: a grid has more rows or columns than a version 1.5 model knows.
