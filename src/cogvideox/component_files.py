@@ -5,7 +5,8 @@ Knows files and names, not models: `cogvideox.checkpoints` knows which component
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 FORMAT_VERSION = "0.42.1"
 """The diffusers version whose layout is written."""
 
@@ -59,9 +61,8 @@ def component_folder(directory: str | Path, name: str) -> Path:
     return directory / name if (directory / name).is_dir() else directory
 
 
-def read_config(folder: Path, config_class: type[ConfigT]) -> ConfigT:
-    """Read ``config.json``. Raises CheckpointError on a missing file, unknown field or value out of range."""
-    path = folder / "config.json"
+def read_config(path: Path, config_class: type[ConfigT]) -> ConfigT:
+    """Read a component's config file. Raises CheckpointError on a missing file, unknown field or wrong value."""
     try:
         return config_class.from_json(read_json(path))
     except CheckpointError:
@@ -70,20 +71,76 @@ def read_config(folder: Path, config_class: type[ConfigT]) -> ConfigT:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def weight_files(folder: Path, weights_name: str = WEIGHTS_NAME) -> list[Path]:
-    """Return the safetensors files of a component: one, or the shards that its index names."""
-    index = folder / f"{weights_name}.index.json"
+def weight_files(folder: Path, weights_name: str = WEIGHTS_NAME, variant: str | None = None) -> list[Path]:
+    """Return the safetensors files of a component: one, or the shards that its index names.
+
+    Args:
+        folder: of the component.
+        weights_name: of the plain file.
+        variant: which of several precisions (``NAME.fp16.safetensors``); if None the plain one, or the only one.
+
+    Raises:
+        CheckpointError: there is none, several variants and no plain file, or a shard is missing.
+    """
+    stem = weights_name.removesuffix(".safetensors")
+    if (
+        variant is None
+        and not (folder / weights_name).exists()
+        and not (folder / f"{weights_name}.index.json").exists()
+    ):
+        variant = _only_variant(folder, stem)
+    dotted = "" if variant is None else f".{variant}"
+    index = folder / f"{weights_name}.index{dotted}.json"
     if index.exists():
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index}: no weight_map")
         files = [folder / name for name in sorted(set(weight_map.values()))]
     else:
-        files = [folder / weights_name]
+        files = [folder / f"{stem}{dotted}.safetensors"]
     for file in files:
         if not file.is_file():
-            raise CheckpointError(f"{file}: missing weights; download the checkpoint again")
+            raise CheckpointError(f"{file}: missing weights; {_advice(folder)}")
     return files
+
+
+def _only_variant(folder: Path, stem: str) -> str | None:
+    names = [
+        file.name.removeprefix(f"{stem}.").removesuffix(".safetensors") for file in folder.glob(f"{stem}.*.safetensors")
+    ]
+    variants = sorted({re.sub(r"-\d{5}-of-\d{5}$", "", name) for name in names})
+    if len(variants) > 1:
+        raise CheckpointError(f"{folder}: weights in several variants ({', '.join(variants)}): choose one")
+    return variants[0] if variants else None
+
+
+def _advice(folder: Path) -> str:
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if pickles:
+        return f"{pickles[0]} is a pickle file, which can run code when it is read: convert it to safetensors"
+    return "download the checkpoint again"
+
+
+def read_weights(file: Path) -> "Iterator[tuple[str, torch.Tensor]]":
+    """Yield names and tensors of a safetensors file, mapped from disk.
+
+    Raises:
+        CheckpointError: the file is damaged, or a tensor has NaN or infinite values.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as reader:
+            for key in reader.keys():  # noqa: SIM118 (not a dict)
+                value = reader.get_tensor(key)
+                if value.is_floating_point() and not torch.isfinite(value).all():
+                    raise CheckpointError(
+                        f"{file}: weight {key}: NaN or infinite values; download the checkpoint again"
+                    )
+                yield key, value
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: damaged weights ({error}); download the checkpoint again") from None
 
 
 def load_component(
@@ -94,6 +151,7 @@ def load_component(
     *,
     device: "str | torch.device",
     dtype: "str | torch.dtype",
+    variant: str | None = None,
 ) -> Any:
     """Build ``model_class(config)`` and fill it, allocating its weights once.
 
@@ -101,40 +159,33 @@ def load_component(
         CheckpointError: files are missing or damaged, or their names or shapes are not the model's.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
     folder = component_folder(directory, name)
-    config = read_config(folder, config_class)
+    config = read_config(folder / "config.json", config_class)
     resolved_dtype = parse_dtype(dtype)
     with torch.device("meta"):
         model = model_class(config)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     weights: dict[str, torch.Tensor] = {}
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt", device=str(device)) as reader:
-                for key in reader.keys():  # noqa: SIM118 (not a dict)
-                    weights[key] = reader.get_tensor(key).to(resolved_dtype)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: damaged weights ({error}); download the checkpoint again") from None
-    _check_weights(folder, {key: tuple(value.shape) for key, value in model.state_dict().items()}, weights)
+    files = weight_files(folder, variant=variant)
+    for file in files:
+        for key, value in read_weights(file):
+            if key not in shapes:
+                raise CheckpointError(f"{file}: unexpected weight {key}: config.json describes a model without it")
+            if tuple(value.shape) != shapes[key]:
+                got = tuple(value.shape)
+                raise CheckpointError(
+                    f"{file}: weight {key}: config.json expects shape {shapes[key]}, the file has {got}"
+                )
+            weights[key] = value.to(device=device, dtype=resolved_dtype)
+    missing = [key for key in shapes if key not in weights]
+    if missing:
+        where = files[0] if len(files) == 1 else folder
+        raise CheckpointError(
+            f"{where}: {len(missing)} weights are missing that config.json asks for, first {missing[0]}"
+        )
     model.load_state_dict(weights, assign=True)
     return model.eval()
-
-
-def _check_weights(folder: Path, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Any]) -> None:
-    missing = sorted(shapes.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - shapes.keys())
-    if missing or unexpected:
-        parts = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in _named(missing, unexpected) if keys]
-        raise CheckpointError(f"{folder}: weights do not fit config.json: {', '.join(parts)}")
-    for key, shape in shapes.items():
-        if tuple(weights[key].shape) != shape:
-            got = tuple(weights[key].shape)
-            raise CheckpointError(f"{folder}: weight {key}: config.json expects shape {shape}, the file has {got}")
-
-
-def _named(missing: list[str], unexpected: list[str]) -> list[tuple[str, list[str]]]:
-    return [("missing", missing), ("unexpected", unexpected)]
 
 
 def save_component(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,58 @@ def test_prompts_file(model, capsys) -> None:
     assert len(json.loads(out.splitlines()[-1])["data"]["videos"]) == 2
 
 
+def test_several_seeds_give_several_videos(model, capsys) -> None:
+    code, _, err = run(["generate", "a cat", "--seed", "1", "2", "--out", "clips", *model], capsys)
+    assert code == 0, err
+    assert sorted(path.name for path in Path("clips").glob("*.mp4")) == ["000_a-cat_1.mp4", "001_a-cat_2.mp4"]
+    code, _, err = run(["generate", "a cat", "--seed", "1", "2", "--out", "clip.mp4", *model], capsys)
+    assert code == 2 and "expected a folder" in err
+
+
+def test_lost_tokens_are_counted(model, capsys) -> None:
+    code, _, err = run(["generate", "cat " * 40, "--out", "cat.mp4", "--seed", "1", *model], capsys)
+    assert code == 0 and "reads 24 tokens of the prompt" in err and "tokens are lost" in err
+
+
+def test_nothing_is_read_before_the_request_is_checked(model, random_checkpoint, tmp_path, capsys) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(random_checkpoint, broken)
+    for weights in broken.rglob("*.safetensors"):
+        weights.write_bytes(b"")
+    model = ["--model", str(broken), *FAST[:-4], "--dtype", "float32"]
+    code, _, err = run(["generate", "a cat", "--sampler", "euler", *model], capsys)
+    assert code == 2 and "sampler" in err
+    assert run(["generate", "a cat", *model], capsys)[0] == 3
+
+
+@pytest.mark.parametrize("signal_at_step", [1, 2])
+def test_interruption_leaves_nothing(model, tmp_path, capsys, monkeypatch, signal_at_step: int) -> None:
+    def interrupt(self, num_done: int, num_all: int) -> None:
+        if num_done == signal_at_step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cogvideox.cli.generate.StepProgress.__call__", interrupt)
+    code, _, err = run(["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", *model], capsys)
+    assert code == 130 and err == "error: interrupted\n"
+    assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.json"))
+
+
+def test_a_full_disk_leaves_nothing(random_checkpoint: Path, tmp_path: Path) -> None:
+    """The limit on file sizes fails in the middle of writing, as a full disk does."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900));"
+        "from cogvideox.cli import main; main(sys.argv[1:])"
+    )
+    arguments = ["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", "--model", str(random_checkpoint), *FAST]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ") and "too large" in result.stderr.lower()
+    assert list((tmp_path / "clips").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -116,6 +169,10 @@ def test_help_is_fast_and_complete() -> None:
     environment = os.environ | {"COLUMNS": "100"}
     command = [sys.executable, "-m", "cogvideox", "generate", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    code = (
+        "import sys; from cogvideox.cli.main import app; app(['generate', '--help']); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     flags = "model out seed num-steps guidance-scale guidance-mode num-frames height width fps sampler negative-prompt"
     for flag in [*flags.split(), "prompts-file", "like", "dtype", "device", "force", "json"]:
         assert f"--{flag}" in result.stdout

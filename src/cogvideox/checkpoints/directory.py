@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cogvideox.component_files import FORMAT_VERSION, read_json, write_atomically
-from cogvideox.configs import NoiseScheduleConfig
+from cogvideox.component_files import FORMAT_VERSION, read_config, read_json, write_atomically
+from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
 from cogvideox.errors import CheckpointError
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.text_encoder import TextEncoder
@@ -37,6 +37,17 @@ class Checkpoint:
     default_sampler: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfigs:
+    """What a checkpoint says of itself, read without any weights."""
+
+    directory: Path
+    transformer: TransformerConfig
+    autoencoder: AutoencoderConfig
+    noise_schedule: NoiseScheduleConfig
+    default_sampler: str
+
+
 def find_checkpoint(model: str | Path) -> Path:
     """Return the directory of a model name or path.
 
@@ -55,13 +66,11 @@ def find_checkpoint(model: str | Path) -> Path:
     )
 
 
-def load_checkpoint(
-    model: str | Path, *, device: "str | torch.device" = "cpu", dtype: "str | torch.dtype" = "float32"
-) -> Checkpoint:
-    """Load all components of a checkpoint directory or embedded model.
+def read_configs(model: str | Path) -> CheckpointConfigs:
+    """Read what a checkpoint directory or embedded model says of itself, and that its folders are there.
 
     Raises:
-        CheckpointError: it is missing, damaged, or holds a variant that is not supported.
+        CheckpointError: it is missing, its files are damaged, or its parts do not fit each other.
     """
     directory = find_checkpoint(model)
     index = read_json(directory / "model_index.json")
@@ -73,21 +82,50 @@ def load_checkpoint(
         _class_name(index, component, directory)
         if not (directory / component).is_dir():
             raise CheckpointError(f"{directory}: the {component}/ folder is missing; download the checkpoint again")
-    try:
-        schedule = NoiseScheduleConfig.from_json(read_json(directory / "scheduler" / "scheduler_config.json"))
-    except CheckpointError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{directory}/scheduler/scheduler_config.json: {error}") from None
-    transformer = ExpertTransformer.load(directory, device=device, dtype=dtype)
-    autoencoder = VideoAutoencoder.load(directory, device=device, dtype=dtype)
-    text_encoder = TextEncoder.load(directory, device=device, dtype=transformer.dtype)
+    transformer = read_config(directory / "transformer" / "config.json", TransformerConfig)
+    autoencoder = read_config(directory / "vae" / "config.json", AutoencoderConfig)
+    if transformer.num_output_channels != autoencoder.latent_channels:
+        raise CheckpointError(
+            f"{directory}: the transformer makes latents of {transformer.num_output_channels} channels "
+            f"(transformer/config.json), the autoencoder decodes {autoencoder.latent_channels} (vae/config.json)"
+        )
+    return CheckpointConfigs(
+        directory=directory,
+        transformer=transformer,
+        autoencoder=autoencoder,
+        noise_schedule=read_config(directory / "scheduler" / "scheduler_config.json", NoiseScheduleConfig),
+        default_sampler=SAMPLER_OF_SCHEDULER[scheduler_class],
+    )
+
+
+def load_checkpoint(
+    model: str | Path,
+    *,
+    device: "str | torch.device" = "cpu",
+    dtype: "str | torch.dtype" = "float32",
+    variant: str | None = None,
+) -> Checkpoint:
+    """Load all components of a checkpoint directory or embedded model, in a ``variant`` such as "fp16" if asked for.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    configs = read_configs(model)
+    directory = configs.directory
+    transformer = ExpertTransformer.load(directory, device=device, dtype=dtype, variant=variant)
+    autoencoder = VideoAutoencoder.load(directory, device=device, dtype=dtype, variant=variant)
+    text_encoder = TextEncoder.load(directory, device=device, dtype=transformer.dtype, variant=variant)
+    if text_encoder.width != transformer.config.text_embed_dim:
+        raise CheckpointError(
+            f"{directory}: the text encoder makes {text_encoder.width} channels (text_encoder/config.json), the "
+            f"transformer reads {transformer.config.text_embed_dim} (transformer/config.json: text_embed_dim)"
+        )
     return Checkpoint(
         transformer=transformer,
         autoencoder=autoencoder,
         text_encoder=text_encoder,
-        noise_schedule=schedule,
-        default_sampler=SAMPLER_OF_SCHEDULER[scheduler_class],
+        noise_schedule=configs.noise_schedule,
+        default_sampler=configs.default_sampler,
     )
 
 

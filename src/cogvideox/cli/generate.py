@@ -48,7 +48,7 @@ def generate(
     *,
     model: str | None = None,
     out: Path | None = None,
-    seed: int | None = None,
+    seed: Annotated[list[int] | None, Parameter(negative="", consume_multiple=True)] = None,
     num_steps: int | None = None,
     guidance_scale: float | None = None,
     guidance_mode: str | None = None,
@@ -74,9 +74,9 @@ def generate(
     model
         Embedded model or checkpoint directory in the diffusers layout (default: tiny).
     out
-        The mp4 file; with --prompts-file a folder (default: outputs/<date>_<slug>_<seed>.mp4).
+        The mp4 file; with --prompts-file or several seeds a folder (default: outputs/<date>_<slug>_<seed>.mp4).
     seed
-        Of the noise; drawn and printed if not given.
+        Of the noise, one or several: a video for each; drawn and printed if not given.
     num_steps
         Calls of the transformer (default: 50).
     guidance_scale
@@ -92,7 +92,7 @@ def generate(
     fps
         Playback rate only (default: the model's own).
     sampler
-        ddim (default: the one that the checkpoint names).
+        ddim, dpm-published, dpmpp-2m or dpmpp-2m-sde (default: the one that the checkpoint names).
     negative_prompt
         What to steer away from (default: the empty text).
     prompts_file
@@ -110,7 +110,6 @@ def generate(
     """
     given: dict[str, Any] = {
         "prompt": prompt,
-        "seed": seed,
         "model": model,
         "negative_prompt": negative_prompt,
         "num_frames": num_frames,
@@ -124,18 +123,18 @@ def generate(
         "dtype": dtype,
         "device": device,
     }
-    if prompts_file is not None:
-        if prompt is not None:
-            raise ValueError("prompt and --prompts-file: give one of them, not both")
-        prompts = _read_prompts(prompts_file)
+    if prompts_file is not None and prompt is not None:
+        raise ValueError("prompt and --prompts-file: give one of them, not both")
+    prompts = [prompt] if prompts_file is None else _read_prompts(prompts_file)
+    seeds = seed or [None]
+    requests = [_resolve(given | {"prompt": text, "seed": number}, like) for text in prompts for number in seeds]
+    if prompts_file is None and len(seeds) == 1:
+        targets = [out if out is not None else _default_path(requests[0], Path("outputs"), None)]
+    else:
         folder = out if out is not None else Path("outputs")
         if folder.suffix:
-            raise ValueError(f"--out: expected a folder with --prompts-file, got {str(folder)!r}")
-        requests = [_resolve(given | {"prompt": text}, like) for text in prompts]
+            raise ValueError(f"--out: expected a folder for several videos, got {str(folder)!r}")
         targets = [_default_path(request, folder, index) for index, request in enumerate(requests)]
-    else:
-        requests = [_resolve(given, like)]
-        targets = [out if out is not None else _default_path(requests[0], Path("outputs"), None)]
     for target in targets:
         _check_target(target, is_replaced=force)
     return _generate_all(requests, targets, wants_json=json)
@@ -145,6 +144,8 @@ def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, want
     from cogvideox.generation.generator import VideoGenerator
 
     console = Console(stderr=True, highlight=False)
+    for request in requests:
+        _check_request(request)
     generator = VideoGenerator.load(requests[0].model, device=requests[0].device, dtype=requests[0].dtype)
     results: list[dict[str, Any]] = []
     for settings, target in zip(requests, targets, strict=True):
@@ -165,6 +166,32 @@ def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, want
     return OK
 
 
+def _check_request(settings: GenerateSettings) -> None:
+    """Raise what generation would raise, before any weight is read."""
+    from cogvideox.checkpoints.directory import read_configs
+    from cogvideox.component_files import parse_dtype
+    from cogvideox.generation.generator import parse_device
+    from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
+
+    configs = read_configs(settings.model)
+    limits = ModelLimits(
+        transformer=configs.transformer,
+        autoencoder=configs.autoencoder,
+        noise_schedule=configs.noise_schedule,
+        default_sampler=configs.default_sampler,
+    )
+    parse_device(settings.device)
+    if settings.dtype != "auto":
+        parse_dtype(settings.dtype)
+    limits.check_is_text_to_video()
+    limits.latent_shape(num_frames=settings.num_frames, height_px=settings.height, width_px=settings.width)
+    limits.choose_sampler(settings.sampler)
+    limits.check_steps(settings.num_steps)
+    check_guidance(settings.guidance_mode, settings.guidance_scale)
+    check_prompt(settings.prompt)
+    check_seed(settings.seed)
+
+
 def _generate_one(
     generator: "VideoGenerator", settings: GenerateSettings, target: Path, console: Console
 ) -> dict[str, Any]:
@@ -176,7 +203,8 @@ def _generate_one(
     num_tokens = generator.text_encoder.count_tokens(settings.prompt)
     if num_tokens > generator.max_prompt_tokens:
         limit = generator.max_prompt_tokens
-        console.print(f"warning: the prompt has {num_tokens} tokens, the model reads the first {limit}", markup=False)
+        lost = f"{num_tokens - limit} of its {num_tokens} tokens are lost"
+        console.print(f"warning: the model reads {limit} tokens of the prompt, {lost}", markup=False, soft_wrap=True)
     with StepProgress("denoise") as progress:
         latents = generator.text_to_latents(
             [resolved.prompt],
@@ -206,14 +234,15 @@ def _settings_json(settings: GenerateSettings) -> dict[str, Any]:
 
 
 def _with_model_defaults(settings: GenerateSettings, generator: "VideoGenerator") -> GenerateSettings:
-    height, width = generator.native_size_px
+    limits = generator.limits
+    height, width = limits.native_size_px
     return dataclasses.replace(
         settings,
-        num_frames=settings.num_frames if settings.num_frames is not None else generator.native_num_frames,
+        num_frames=settings.num_frames if settings.num_frames is not None else limits.native_num_frames,
         height=settings.height if settings.height is not None else height,
         width=settings.width if settings.width is not None else width,
-        fps=settings.fps if settings.fps is not None else generator.native_fps,
-        sampler=settings.sampler if settings.sampler is not None else generator.default_sampler,
+        fps=settings.fps if settings.fps is not None else limits.native_fps,
+        sampler=settings.sampler if settings.sampler is not None else limits.default_sampler,
         dtype=str(generator.transformer.dtype).removeprefix("torch."),
     )
 

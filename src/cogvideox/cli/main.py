@@ -15,6 +15,7 @@ app = cyclopts.App(
     help="Text-to-video with CogVideoX: generate, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 app.command(generate.generate)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypedDict, Unpack, get_args
+from typing import Self, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from cogvideox.checkpoints.directory import Checkpoint, load_checkpoint
 from cogvideox.component_files import parse_dtype
 from cogvideox.diffusion.guidance import GuidanceMode
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
-from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource, SamplerName
+from cogvideox.diffusion.samplers import NoiseSource, SamplerName
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
-from cogvideox.media.geometry import check_size, num_latent_frames
+from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
 from cogvideox.media.video import Video, to_frames
 
 OnStep = Callable[[int, int], None]
@@ -52,45 +52,43 @@ class VideoGenerator:
         self.autoencoder = checkpoint.autoencoder
         self.text_encoder = checkpoint.text_encoder
         self.noise_schedule = NoiseSchedule(checkpoint.noise_schedule)
-        self.default_sampler = checkpoint.default_sampler
+        self.limits = ModelLimits(
+            transformer=self.transformer.config,
+            autoencoder=self.autoencoder.config,
+            noise_schedule=checkpoint.noise_schedule,
+            default_sampler=checkpoint.default_sampler,
+        )
+        """What can be asked of it."""
 
     @classmethod
-    def load(cls, model: str | Path = "tiny", *, device: str = "cpu", dtype: str | torch.dtype = "auto") -> Self:
+    def load(
+        cls,
+        model: str | Path = "tiny",
+        *,
+        device: str = "cpu",
+        dtype: str | torch.dtype = "auto",
+        variant: str | None = None,
+    ) -> Self:
         """Load a model.
 
         Args:
             model: a name of an embedded model or a checkpoint directory in the diffusers layout.
             device: a torch device.
             dtype: of weights and computation; "auto" is `fastest_dtype`.
+            variant: which of several stored precisions to read, for example "fp16"; by default the plain files.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged.
             ValueError: the device or dtype is unknown or not available.
         """
-        resolved_device = _parse_device(device)
+        resolved_device = parse_device(device)
         resolved_dtype = fastest_dtype(resolved_device) if dtype == "auto" else parse_dtype(dtype)
-        return cls(load_checkpoint(model, device=resolved_device, dtype=resolved_dtype))
+        return cls(load_checkpoint(model, device=resolved_device, dtype=resolved_dtype, variant=variant))
 
     @property
     def device(self) -> torch.device:
         """Where the transformer is."""
         return self.transformer.proj_out.weight.device
-
-    @property
-    def native_size_px(self) -> tuple[int, int]:
-        """Height and width that the model was trained for."""
-        config, ratio = self.transformer.config, self.autoencoder.config.spatial_compression_ratio
-        return config.sample_height * ratio, config.sample_width * ratio
-
-    @property
-    def native_num_frames(self) -> int:
-        """Length that the model was trained for."""
-        return self.transformer.config.sample_frames
-
-    @property
-    def native_fps(self) -> float:
-        """Playback rate of the training videos: 8 for the 1.0 models, 16 for 1.5 (those with temporal patches)."""
-        return 8.0 if self.transformer.config.patch_size_t is None else 16.0
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -124,7 +122,7 @@ class VideoGenerator:
         """Make one video per prompt and seed, in one batch. Arguments and errors as for `text_to_video`."""
         latents = self.text_to_latents(prompts, seeds, **options)
         chunks = [to_frames(chunk) for chunk in self._decode(latents)]
-        return [Video(frames, fps or self.native_fps) for frames in np.concatenate(chunks, axis=1)]
+        return [Video(frames, fps or self.limits.native_fps) for frames in np.concatenate(chunks, axis=1)]
 
     @torch.no_grad()
     def text_to_latents(
@@ -160,14 +158,12 @@ class VideoGenerator:
         Raises:
             ValueError: an argument is out of range.
         """
-        shape = self.latent_shape(num_frames=num_frames, height_px=height_px, width_px=width_px)
+        self.limits.check_is_text_to_video()
+        shape = self.limits.latent_shape(num_frames=num_frames, height_px=height_px, width_px=width_px)
         _check_texts(prompts, seeds)
-        chosen_sampler = self._choose_sampler(sampler)
-        if guidance_mode not in get_args(GuidanceMode):
-            expected = ", ".join(get_args(GuidanceMode))
-            raise ValueError(f"guidance_mode: expected one of {expected}, got {guidance_mode!r}")
-        if not 0 <= guidance_scale < float("inf"):
-            raise ValueError(f"guidance_scale: expected a number of at least 0, got {guidance_scale}")
+        chosen_sampler = self.limits.choose_sampler(sampler)
+        check_guidance(guidance_mode, guidance_scale)
+        self.limits.check_steps(num_steps)
         plan = self.noise_schedule.plan(num_steps)
         conditioning = Conditioning(
             text=self.text_encoder.encode(prompts, self.max_prompt_tokens),
@@ -175,7 +171,7 @@ class VideoGenerator:
             guidance_scale=guidance_scale,
             guidance_mode=guidance_mode,
         )
-        num_padding_frames = self._num_padding_frames(shape[1])
+        num_padding_frames = self.limits.num_padding_frames(shape[1])
         rng = NoiseSource.from_seeds(seeds, self.transformer.dtype)
         channels, time, height, width = shape
         noise = rng.draw((len(seeds), channels, num_padding_frames + time, height, width), self.device)
@@ -193,41 +189,14 @@ class VideoGenerator:
         for chunk in self._decode(latents):
             yield to_frames(chunk)[0]
 
-    def latent_shape(
-        self, *, num_frames: int | None = None, height_px: int | None = None, width_px: int | None = None
-    ) -> tuple[int, int, int, int]:
-        """Return (C, T, H, W) of a video's latents. Raises ValueError if the model cannot make that size."""
-        config = self.autoencoder.config
-        native_height_px, native_width_px = self.native_size_px
-        height_px = native_height_px if height_px is None else height_px
-        width_px = native_width_px if width_px is None else width_px
-        multiple_px = config.spatial_compression_ratio * self.transformer.config.patch_size
-        check_size(height_px=height_px, width_px=width_px, multiple_px=multiple_px)
-        num_frames = self.native_num_frames if num_frames is None else num_frames
-        time = num_latent_frames(num_frames, config.temporal_compression_ratio)
-        ratio = config.spatial_compression_ratio
-        return config.latent_channels, time, height_px // ratio, width_px // ratio
-
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
         unscaled = (latents / self.autoencoder.config.scaling_factor).to(self.autoencoder.dtype)
         yield from self.autoencoder.decode_stream(unscaled)
 
-    def _choose_sampler(self, sampler: str | None) -> SamplerName:
-        name = self.default_sampler if sampler is None else sampler
-        for known in SAMPLERS:
-            if name == known:
-                return known
-        origin = "of the checkpoint" if sampler is None else "given"
-        raise ValueError(f"sampler: expected one of {', '.join(SAMPLERS)}, got {name!r} ({origin})")
-
     def _encode_negative(self, negative_prompt: str, num_videos: int) -> Tensor:
         encoded = self.text_encoder.encode([negative_prompt], self.max_prompt_tokens)
         return encoded.expand(num_videos, -1, -1)
-
-    def _num_padding_frames(self, num_latent_frames: int) -> int:
-        """Latent frames made in front of the video and dropped, so that temporal patches fit (version 1.5)."""
-        return -num_latent_frames % (self.transformer.config.patch_size_t or 1)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
@@ -241,7 +210,8 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _parse_device(device: str) -> torch.device:
+def parse_device(device: str) -> torch.device:
+    """Return the torch device of a name. Raises ValueError if it is unknown or not available here."""
     try:
         parsed = torch.device(device)
         torch.empty(0, device=parsed)
@@ -253,9 +223,6 @@ def _parse_device(device: str) -> torch.device:
 def _check_texts(prompts: Sequence[str], seeds: Sequence[int]) -> None:
     if isinstance(prompts, str) or len(prompts) != len(seeds) or not prompts:
         raise ValueError(f"prompts: expected a list with one seed each, got {prompts!r} and seeds {seeds!r}")
-    for prompt in prompts:
-        if not prompt.strip():
-            raise ValueError("prompt: expected some text, got an empty string")
-    for seed in seeds:
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed: expected 0 to 2**63 - 1, got {seed}")
+    for prompt, seed in zip(prompts, seeds, strict=True):
+        check_prompt(prompt)
+        check_seed(seed)

@@ -180,10 +180,18 @@ class VideoAutoencoder(nn.Module):
 
     @classmethod
     def load(
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32"
+        cls,
+        directory: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+        variant: str | None = None,
     ) -> Self:
-        """Load a checkpoint directory or its ``vae/`` folder. Raises ValueError on a damaged or foreign one."""
-        model = load_component(directory, "vae", cls, AutoencoderConfig, device=device, dtype=dtype)
+        """Load a checkpoint directory or its ``vae/`` folder; ``variant`` is a precision's name, as in "fp16".
+
+        Raises ValueError on a damaged or foreign one.
+        """
+        model = load_component(directory, "vae", cls, AutoencoderConfig, device=device, dtype=dtype, variant=variant)
         _use_channels_last(model)
         return model
 

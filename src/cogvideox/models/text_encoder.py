@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import T5EncoderModel, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
+from cogvideox.component_files import read_weights, weight_files
 from cogvideox.errors import CheckpointError
 
 
@@ -28,7 +29,12 @@ class TextEncoder:
 
     @classmethod
     def load(
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        directory: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        variant: str | None = None,
     ) -> "TextEncoder":
         """Read ``text_encoder/`` and ``tokenizer/`` of a checkpoint directory; never downloads, never reads pickle.
 
@@ -39,14 +45,32 @@ class TextEncoder:
         for name in ("text_encoder", "tokenizer"):
             if not (directory / name).is_dir():
                 raise CheckpointError(f"{directory}: the {name}/ folder is missing; download the checkpoint again")
+        folder = directory / "text_encoder"
+        for file in weight_files(folder, "model.safetensors", variant):
+            for _ in read_weights(file):  # transformers reads damaged numbers without a word
+                pass
         with _quiet_transformers():
             try:
                 tokenizer = T5Tokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
-                model = T5EncoderModel.from_pretrained(
-                    directory / "text_encoder", dtype=dtype, local_files_only=True, use_safetensors=True
+            except Exception as error:  # sentencepiece raises whatever it likes for a damaged file
+                raise CheckpointError(f"{directory / 'tokenizer'}: no usable tokenizer ({error})") from None
+            try:
+                model, report = T5EncoderModel.from_pretrained(
+                    folder,
+                    dtype=dtype,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    variant=variant,
+                    output_loading_info=True,
                 )
-            except (OSError, KeyError) as error:
-                raise CheckpointError(f"{directory}: no usable text encoder ({error})") from error
+            except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+                raise CheckpointError(f"{folder}: no usable text encoder ({' '.join(str(error).split())})") from None
+        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            if report.get(problem):
+                first = sorted(map(str, report[problem]))[0]
+                raise CheckpointError(
+                    f"{folder}: weights do not fit config.json: {problem.replace('_', ' ')}, first {first}"
+                )
         torch.nn.Module.to(model, device)  # called on the base class: transformers' own annotation of "to" is wrong
         return cls(model.eval().requires_grad_(False), tokenizer, directory / "tokenizer")
 

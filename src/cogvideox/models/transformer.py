@@ -73,10 +73,20 @@ class ExpertTransformer(nn.Module):
 
     @classmethod
     def load(
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32"
+        cls,
+        directory: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+        variant: str | None = None,
     ) -> Self:
-        """Load a checkpoint directory or its ``transformer/`` folder. Raises ValueError on a damaged or foreign one."""
-        return load_component(directory, "transformer", cls, TransformerConfig, device=device, dtype=dtype)
+        """Load a checkpoint directory or its ``transformer/`` folder; ``variant`` is a precision's name, as in "fp16".
+
+        Raises ValueError on a damaged or foreign one.
+        """
+        return load_component(
+            directory, "transformer", cls, TransformerConfig, device=device, dtype=dtype, variant=variant
+        )
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``config.json`` and weights, in ``dtype`` if given, as a checkpoint's ``transformer/`` folder."""

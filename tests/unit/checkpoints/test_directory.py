@@ -1,10 +1,12 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import CogVideoXPipeline
+from safetensors.torch import load_file, save_file
 
 from cogvideox import ExpertTransformer, VideoAutoencoder, VideoGenerator
 from cogvideox.checkpoints.directory import find_checkpoint, write_model_index, write_scheduler
@@ -26,16 +28,59 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def edit_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def fill_with_nan(weights: dict[str, torch.Tensor]) -> None:
+    weights[sorted(weights)[3]].flatten()[0] = float("nan")
+
+
+TRANSFORMER_FILE = "transformer/diffusion_pytorch_model.safetensors"
+VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
+TEXT_FILE = "text_encoder/model.safetensors"
 BREAKAGES = {
     "no model_index.json": (lambda d: (d / "model_index.json").unlink(), "model_index.json"),
     "broken json": (lambda d: (d / "model_index.json").write_text("{"), "not readable as JSON"),
     "no transformer folder": (lambda d: shutil.rmtree(d / "transformer"), "transformer/ folder is missing"),
     "no tokenizer folder": (lambda d: shutil.rmtree(d / "tokenizer"), "tokenizer/ folder is missing"),
-    "empty text encoder": (lambda d: (d / "text_encoder" / "model.safetensors").unlink(), "no usable text encoder"),
+    "empty text encoder": (lambda d: (d / TEXT_FILE).unlink(), f"{TEXT_FILE}: missing weights"),
+    "truncated text encoder": (lambda d: truncate(d / TEXT_FILE), f"{TEXT_FILE}: damaged weights"),
+    "NaN in the text encoder": (lambda d: edit_weights(d / TEXT_FILE, fill_with_nan), f"{TEXT_FILE}: weight .*NaN"),
+    "text encoder without a layer": (
+        lambda d: edit_weights(d / TEXT_FILE, lambda w: w.pop("encoder.block.1.layer.0.SelfAttention.q.weight")),
+        "text_encoder: .*missing keys, first encoder.block.1.layer.0.SelfAttention.q.weight",
+    ),
+    "text encoder of another width": (lambda d: edit_json(d / "text_encoder/config.json", d_ff=32), "text_encoder: "),
+    "damaged tokenizer": (lambda d: (d / "tokenizer/tokenizer.json").write_text("no model"), "no usable tokenizer"),
+    "NaN": (lambda d: edit_weights(d / VAE_FILE, fill_with_nan), f"{VAE_FILE}: weight .*: NaN or infinite"),
+    "pickle": (
+        lambda d: (d / TRANSFORMER_FILE).rename(d / "transformer/diffusion_pytorch_model.bin"),
+        "diffusion_pytorch_model.bin is a pickle file",
+    ),
+    "an extra weight": (
+        lambda d: edit_weights(d / VAE_FILE, lambda w: w.update(extra=torch.zeros(1))),
+        f"{VAE_FILE}: unexpected weight extra",
+    ),
+    "a missing weight": (
+        lambda d: edit_weights(d / TRANSFORMER_FILE, lambda w: w.pop("proj_out.bias")),
+        f"{TRANSFORMER_FILE}: 1 weights are missing .* first proj_out.bias",
+    ),
+    "other latent channels": (
+        lambda d: edit_json(d / "transformer/config.json", out_channels=8),
+        "8 channels .*vae/config.json",
+    ),
+    "other text width": (lambda d: edit_json(d / "transformer/config.json", text_embed_dim=16), "text_proj.weight"),
+    "no schedule": (lambda d: (d / "scheduler/scheduler_config.json").unlink(), "scheduler_config.json"),
     "no weights": (lambda d: (d / "vae" / "diffusion_pytorch_model.safetensors").unlink(), "missing weights"),
     "truncated": (lambda d: truncate(d / "transformer" / "diffusion_pytorch_model.safetensors"), "damaged weights"),
-    "other shape": (lambda d: edit_json(d / "vae" / "config.json", latent_channels=8), "expects shape"),
-    "other depth": (lambda d: edit_json(d / "transformer" / "config.json", num_layers=3), "missing"),
+    "other shape": (lambda d: edit_json(d / "vae" / "config.json", layers_per_block=2), "are missing that"),
+    "other depth": (
+        lambda d: edit_json(d / "transformer" / "config.json", num_layers=3),
+        "are missing that config.json asks for",
+    ),
     "unknown field": (
         lambda d: edit_json(d / "vae" / "config.json", latent_chanels=8),
         "did you mean 'latent_channels'",
@@ -97,3 +142,19 @@ def test_sharded_weights(random_checkpoint: Path, tmp_path: Path) -> None:
     next(tmp_path.glob("*.safetensors")).unlink()
     with pytest.raises(CheckpointError, match="missing weights"):
         ExpertTransformer.load(tmp_path)
+
+
+def test_variants(random_checkpoint: Path, tmp_path: Path) -> None:
+    from diffusers import CogVideoXTransformer3DModel
+
+    reference = CogVideoXTransformer3DModel.from_pretrained(random_checkpoint / "transformer")
+    reference.save_pretrained(tmp_path, variant="fp16")
+    weight = reference.state_dict()["proj_out.weight"]
+    assert torch.equal(ExpertTransformer.load(tmp_path).state_dict()["proj_out.weight"], weight)  # the only one
+    reference.half().save_pretrained(tmp_path, variant="half", max_shard_size="2MB")
+    with pytest.raises(CheckpointError, match=r"several variants \(fp16, half\)"):
+        ExpertTransformer.load(tmp_path)
+    loaded = ExpertTransformer.load(tmp_path, variant="half", dtype="float16").state_dict()
+    assert torch.equal(loaded["proj_out.weight"], weight.half())
+    with pytest.raises(CheckpointError, match="missing weights"):
+        ExpertTransformer.load(tmp_path, variant="bf16")

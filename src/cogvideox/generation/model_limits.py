@@ -1,0 +1,109 @@
+"""What a model can make, known from its configuration alone: a request is checked before any weight is read."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
+from cogvideox.diffusion.guidance import GuidanceMode
+from cogvideox.diffusion.samplers import SAMPLERS, SamplerName
+from cogvideox.media.geometry import check_size, num_latent_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLimits:
+    """The native size of a model, the sizes it takes, and what else a request may ask of it."""
+
+    transformer: TransformerConfig
+    autoencoder: AutoencoderConfig
+    noise_schedule: NoiseScheduleConfig
+    default_sampler: str
+    """Named by the checkpoint."""
+
+    @property
+    def native_size_px(self) -> tuple[int, int]:
+        """Height and width that the model was trained for."""
+        ratio = self.autoencoder.spatial_compression_ratio
+        return self.transformer.sample_height * ratio, self.transformer.sample_width * ratio
+
+    @property
+    def native_num_frames(self) -> int:
+        """Length that the model was trained for."""
+        return self.transformer.sample_frames
+
+    @property
+    def native_fps(self) -> float:
+        """Playback rate of the training videos: 8 for the 1.0 models, 16 for 1.5 (those with temporal patches)."""
+        return 8.0 if self.transformer.patch_size_t is None else 16.0
+
+    def latent_shape(
+        self, *, num_frames: int | None = None, height_px: int | None = None, width_px: int | None = None
+    ) -> tuple[int, int, int, int]:
+        """Return (C, T, H, W) of a video's latents. Raises ValueError if the model cannot make that size."""
+        native_height_px, native_width_px = self.native_size_px
+        height_px = native_height_px if height_px is None else height_px
+        width_px = native_width_px if width_px is None else width_px
+        ratio = self.autoencoder.spatial_compression_ratio
+        check_size(height_px=height_px, width_px=width_px, multiple_px=ratio * self.transformer.patch_size)
+        is_native = (height_px, width_px) == self.native_size_px
+        if self.transformer.use_learned_positional_embeddings and not is_native:
+            raise ValueError(
+                f"height_px, width_px: this model's learned positions fit only {native_height_px}x{native_width_px}, "
+                f"got {height_px}x{width_px}"
+            )
+        has_fixed_grid = self.transformer.patch_size_t is not None
+        if has_fixed_grid and (height_px > native_height_px or width_px > native_width_px):
+            raise ValueError(
+                f"height_px, width_px: expected at most {native_height_px}x{native_width_px}, "
+                f"got {height_px}x{width_px}"
+            )
+        num_frames = self.native_num_frames if num_frames is None else num_frames
+        time = num_latent_frames(num_frames, self.autoencoder.temporal_compression_ratio)
+        return self.autoencoder.latent_channels, time, height_px // ratio, width_px // ratio
+
+    def num_padding_frames(self, num_latent_frames: int) -> int:
+        """Latent frames made in front of a video and dropped, so that temporal patches fit (version 1.5)."""
+        return -num_latent_frames % (self.transformer.patch_size_t or 1)
+
+    def choose_sampler(self, sampler: str | None) -> SamplerName:
+        """Return a sampler by name, or the checkpoint's own. Raises ValueError for an unknown one."""
+        name = self.default_sampler if sampler is None else sampler
+        for known in SAMPLERS:
+            if name == known:
+                return known
+        origin = "of the checkpoint" if sampler is None else "given"
+        raise ValueError(f"sampler: expected one of {', '.join(SAMPLERS)}, got {name!r} ({origin})")
+
+    def check_steps(self, num_steps: int) -> None:
+        """Raise ValueError unless the model has so many timesteps."""
+        num_timesteps = self.noise_schedule.num_train_timesteps
+        if not 1 <= num_steps <= num_timesteps:
+            raise ValueError(f"num_steps: expected 1 to {num_timesteps}, got {num_steps}")
+
+    def check_is_text_to_video(self) -> None:
+        """Raise ValueError if the transformer wants an image beside the text."""
+        if self.transformer.in_channels != self.autoencoder.latent_channels:
+            raise ValueError(
+                f"model: expected a text-to-video model, whose transformer takes the autoencoder's "
+                f"{self.autoencoder.latent_channels} channels, got one with {self.transformer.in_channels} "
+                "(an image-to-video model)"
+            )
+
+
+def check_guidance(mode: str, scale: float) -> None:
+    """Raise ValueError for an unknown mode or a scale that is no number of at least 0."""
+    if mode not in get_args(GuidanceMode):
+        raise ValueError(f"guidance_mode: expected one of {', '.join(get_args(GuidanceMode))}, got {mode!r}")
+    if not 0 <= scale < float("inf"):
+        raise ValueError(f"guidance_scale: expected a number of at least 0, got {scale}")
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise ValueError for an empty prompt."""
+    if not prompt.strip():
+        raise ValueError("prompt: expected some text, got an empty string")
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError for a seed that a generator does not take."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed: expected 0 to 2**63 - 1, got {seed}")
