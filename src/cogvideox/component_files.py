@@ -6,7 +6,8 @@ Knows files and names, not models: `cogvideox.checkpoints` knows which component
 import json
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -49,8 +50,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def component_folder(directory: str | Path, name: str) -> Path:
@@ -67,7 +71,7 @@ def read_config(path: Path, config_class: type[ConfigT]) -> ConfigT:
         return config_class.from_json(read_json(path))
     except CheckpointError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
@@ -77,41 +81,44 @@ def weight_files(folder: Path, weights_name: str = WEIGHTS_NAME, variant: str | 
     Args:
         folder: of the component.
         weights_name: of the plain file.
-        variant: which of several precisions (``NAME.fp16.safetensors``); if None the plain one, or the only one.
+        variant: which of several precisions (``NAME.fp16.safetensors``), from `find_variant`; None is the plain one.
 
     Raises:
-        CheckpointError: there is none, several variants and no plain file, or a shard is missing.
+        CheckpointError: there is none, or a shard is missing.
     """
-    stem = weights_name.removesuffix(".safetensors")
-    if (
-        variant is None
-        and not (folder / weights_name).exists()
-        and not (folder / f"{weights_name}.index.json").exists()
-    ):
-        variant = _only_variant(folder, stem)
     dotted = "" if variant is None else f".{variant}"
     index = folder / f"{weights_name}.index{dotted}.json"
     if index.exists():
         weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(f"{index}: no weight_map")
-        files = [folder / name for name in sorted(set(weight_map.values()))]
+        names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+        if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
+            raise CheckpointError(f"{index}: weight_map: expected the file of every weight, in this folder")
+        files = [folder / name for name in sorted(set(names))]
     else:
-        files = [folder / f"{stem}{dotted}.safetensors"]
+        files = [folder / f"{weights_name.removesuffix('.safetensors')}{dotted}.safetensors"]
     for file in files:
         if not file.is_file():
             raise CheckpointError(f"{file}: missing weights; {_advice(folder)}")
     return files
 
 
-def _only_variant(folder: Path, stem: str) -> str | None:
-    names = [
-        file.name.removeprefix(f"{stem}.").removesuffix(".safetensors") for file in folder.glob(f"{stem}.*.safetensors")
-    ]
-    variants = sorted({re.sub(r"-\d{5}-of-\d{5}$", "", name) for name in names})
-    if len(variants) > 1:
-        raise CheckpointError(f"{folder}: weights in several variants ({', '.join(variants)}): choose one")
-    return variants[0] if variants else None
+def find_variant(folder: Path, weights_name: str = WEIGHTS_NAME, wanted: str | None = None) -> str | None:
+    """Return the variant to read: the wanted one if it is there, else plain files (None), else the only variant.
+
+    Raises:
+        CheckpointError: there are several variants, none of them wanted, and no plain files.
+    """
+    stem = weights_name.removesuffix(".safetensors")
+    names = [file.name.removeprefix(f"{stem}.") for file in folder.glob(f"{stem}.*.safetensors")]
+    variants = sorted({re.sub(r"-\d{5}-of-\d{5}$", "", name.removesuffix(".safetensors")) for name in names})
+    if wanted in variants:
+        return wanted
+    has_plain_files = (folder / weights_name).exists() or (folder / f"{weights_name}.index.json").exists()
+    if has_plain_files or not variants:
+        return None
+    if len(variants) > 1 or wanted is not None:
+        raise CheckpointError(f"{folder}: no plain weights, only the variants {', '.join(variants)}: name one of them")
+    return variants[0]
 
 
 def _advice(folder: Path) -> str:
@@ -134,7 +141,8 @@ def read_weights(file: Path) -> "Iterator[tuple[str, torch.Tensor]]":
         with safe_open(file, framework="pt") as reader:
             for key in reader.keys():  # noqa: SIM118 (not a dict)
                 value = reader.get_tensor(key)
-                if value.is_floating_point() and not torch.isfinite(value).all():
+                is_wide = value.is_floating_point() and value.element_size() > 1  # torch cannot test 8-bit floats
+                if is_wide and not torch.isfinite(value).all():
                     raise CheckpointError(
                         f"{file}: weight {key}: NaN or infinite values; download the checkpoint again"
                     )
@@ -152,8 +160,9 @@ def load_component(
     device: "str | torch.device",
     dtype: "str | torch.dtype",
     variant: str | None = None,
+    is_ignored: Callable[[str], bool] = lambda key: False,
 ) -> Any:
-    """Build ``model_class(config)`` and fill it, allocating its weights once.
+    """Build ``model_class(config)`` and fill it, allocating its weights once; leaves out keys that are ignored.
 
     Raises:
         CheckpointError: files are missing or damaged, or their names or shapes are not the model's.
@@ -167,9 +176,11 @@ def load_component(
         model = model_class(config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     weights: dict[str, torch.Tensor] = {}
-    files = weight_files(folder, variant=variant)
+    files = weight_files(folder, variant=find_variant(folder, wanted=variant))
     for file in files:
         for key, value in read_weights(file):
+            if is_ignored(key):
+                continue
             if key not in shapes:
                 raise CheckpointError(f"{file}: unexpected weight {key}: config.json describes a model without it")
             if tuple(value.shape) != shapes[key]:
@@ -197,11 +208,23 @@ def save_component(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     header = {"_class_name": class_name, "_diffusers_version": FORMAT_VERSION}
-    write_atomically(folder / "config.json", json.dumps(header | model.config.to_json(), indent=2) + "\n")
     weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
-    temporary = folder / (WEIGHTS_NAME + ".tmp")
-    save_file(weights, temporary, metadata={"format": "pt"})
-    os.replace(temporary, folder / WEIGHTS_NAME)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        save_file(weights, Path(temporary) / WEIGHTS_NAME, metadata={"format": "pt"})
+        text = json.dumps(header | model.config.to_json(), indent=2) + "\n"
+        (Path(temporary) / "config.json").write_text(text, encoding="utf-8")
+        # Shards of an earlier model would be read before the new file.
+        stem = WEIGHTS_NAME.removesuffix(".safetensors")
+        for stale in (folder / f"{WEIGHTS_NAME}.index.json", *folder.glob(f"{stem}-*-of-*.safetensors")):
+            stale.unlink(missing_ok=True)
+        move_files(Path(temporary), folder)
+
+
+def move_files(source: Path, folder: Path) -> None:
+    """Move finished files into a folder of the same file system, each replacing one of its name; the config last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir(), key=lambda file: (file.suffix == ".json", file.name)):
+        os.replace(file, folder / file.name)
 
 
 def parse_dtype(dtype: "str | torch.dtype") -> "torch.dtype":

@@ -6,14 +6,43 @@ Field names are those of the published ``config.json`` files; defaults are the c
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_type_hints
+
+from cogvideox.settings import convert_value
+
+ActivationName = Literal["silu", "swish", "gelu", "relu", "mish"]
+"""Activation functions of the format; all published models use "silu"."""
+_OTHER_SCHEDULERS_FIELDS = [
+    "algorithm_type",
+    "dynamic_thresholding_ratio",
+    "euler_at_final",
+    "final_sigmas_type",
+    "lower_order_final",
+    "solver_order",
+    "solver_type",
+    "thresholding",
+    "use_karras_sigmas",
+    "variance_type",
+]
 
 
 def _require(condition: bool, field: str, expected: str, got: object) -> None:
     if not condition:
         raise ValueError(f"{field}: expected {expected}, got {got!r}")
+
+
+def _require_positive(config: object, fields: str) -> None:
+    for field in fields.split():
+        value = getattr(config, field)
+        _require(0 < value < math.inf, field, "a positive number", value)
+
+
+def _require_choice(config: object, field: str) -> None:
+    expected = get_args(get_type_hints(type(config))[field])
+    _require(getattr(config, field) in expected, field, " or ".join(map(repr, expected)), getattr(config, field))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +56,7 @@ class ComponentConfig:
         Raises:
             ValueError: a key is unknown (the nearest known one is named) or a value is out of range.
         """
+        hints = get_type_hints(cls)
         names = [field.name for field in dataclasses.fields(cls)]
         known: dict[str, Any] = {}
         for key, value in values.items():
@@ -36,7 +66,7 @@ class ComponentConfig:
                 nearest = difflib.get_close_matches(key, names, n=1)
                 hint = f", did you mean {nearest[0]!r}?" if nearest else ""
                 raise ValueError(f"{cls.__name__}: unknown field {key!r}{hint}")
-            known[key] = tuple(value) if isinstance(value, list) else value
+            known[key] = convert_value(hints[key], value, key)
         return cls(**known)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,8 +107,8 @@ class TransformerConfig(ComponentConfig):
     temporal_compression_ratio: int = 4
     max_text_seq_length: int = 226
     """Text tokens; shorter prompts are padded to it and the pads are attended to, as published."""
-    activation_fn: Literal["gelu-approximate"] = "gelu-approximate"
-    timestep_activation_fn: Literal["silu"] = "silu"
+    activation_fn: Literal["gelu", "gelu-approximate"] = "gelu-approximate"
+    timestep_activation_fn: ActivationName = "silu"
     norm_elementwise_affine: bool = True
     norm_eps: float = 1e-5
     spatial_interpolation_scale: float = 1.875
@@ -87,8 +117,11 @@ class TransformerConfig(ComponentConfig):
     use_learned_positional_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("num_attention_heads", "num_layers", "in_channels", "patch_size", "max_text_seq_length"):
-            _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        counts = "num_attention_heads attention_head_dim num_layers in_channels patch_size max_text_seq_length"
+        sizes = "time_embed_dim text_embed_dim sample_height sample_width sample_frames temporal_compression_ratio"
+        scales = "norm_eps spatial_interpolation_scale temporal_interpolation_scale"
+        _require_positive(self, f"{counts} {sizes} {scales}")
+        _require(self.num_output_channels > 0, "out_channels", "a positive number", self.out_channels)
         if self.use_rotary_positional_embeddings:
             # 1/4 and 3/8 of it must be even numbers of rotary channels.
             _require(
@@ -103,8 +136,8 @@ class TransformerConfig(ComponentConfig):
         if self.use_learned_positional_embeddings:
             _require(self.patch_size_t is None, "patch_size_t", "null beside learned positions", self.patch_size_t)
         _require(self.patch_size_t is None or self.patch_size_t > 0, "patch_size_t", "null or more", self.patch_size_t)
-        _require(self.activation_fn == "gelu-approximate", "activation_fn", "'gelu-approximate'", self.activation_fn)
-        _require(self.timestep_activation_fn == "silu", "timestep_activation_fn", "'silu'", self.timestep_activation_fn)
+        _require_choice(self, "activation_fn")
+        _require_choice(self, "timestep_activation_fn")
         _require(
             self.ofs_embed_dim in (None, self.time_embed_dim),
             "ofs_embed_dim",
@@ -148,7 +181,7 @@ class AutoencoderConfig(ComponentConfig):
     latent_channels: int = 16
     layers_per_block: int = 3
     """Residual blocks of an encoder stage; a decoder stage has one more."""
-    act_fn: Literal["silu"] = "silu"
+    act_fn: ActivationName = "silu"
     norm_eps: float = 1e-6
     norm_num_groups: int = 32
     temporal_compression_ratio: int = 4
@@ -167,14 +200,19 @@ class AutoencoderConfig(ComponentConfig):
     """The published 1.5 models divide (not multiply) the conditioning image's latent by ``scaling_factor``."""
 
     def __post_init__(self) -> None:
+        _require_positive(self, "in_channels out_channels latent_channels layers_per_block norm_num_groups norm_eps")
+        _require_positive(self, "sample_height sample_width scaling_factor")
         _require(len(self.block_out_channels) >= 2, "block_out_channels", "at least 2 stages", self.block_out_channels)
         for field in ("down_block_types", "up_block_types"):
             expected = len(self.block_out_channels)
             _require(len(getattr(self, field)) == expected, field, f"{expected} entries", getattr(self, field))
+            name = f"CogVideoX{field.removesuffix('_block_types').title()}Block3D"
+            _require(set(getattr(self, field)) == {name}, field, f"only {name}", getattr(self, field))
         for channels in self.block_out_channels:
             expected = f"multiples of norm_num_groups ({self.norm_num_groups})"
-            _require(channels % self.norm_num_groups == 0, "block_out_channels", expected, self.block_out_channels)
-        _require(self.act_fn == "silu", "act_fn", "'silu'", self.act_fn)
+            is_multiple = channels > 0 and channels % self.norm_num_groups == 0
+            _require(is_multiple, "block_out_channels", expected, self.block_out_channels)
+        _require_choice(self, "act_fn")
         _require(
             self.temporal_compression_ratio in (1, 2, 4, 8),
             "temporal_compression_ratio",
@@ -230,14 +268,24 @@ class NoiseScheduleConfig(ComponentConfig):
             "rescale_betas_zero_snr": False,
             "snr_shift_scale": 3.0,
         }
-        return super().from_json(format_defaults | dict(values))
+        # A file converted from another scheduler keeps that one's fields; the public code ignores them too.
+        own = {key: value for key, value in values.items() if key not in _OTHER_SCHEDULERS_FIELDS}
+        return super().from_json(format_defaults | own)
 
     def __post_init__(self) -> None:
         for field in ("beta_schedule", "prediction_type", "timestep_spacing"):
-            expected = get_args(get_type_hints(type(self))[field])
-            _require(getattr(self, field) in expected, field, " or ".join(map(repr, expected)), getattr(self, field))
+            _require_choice(self, field)
+        _require(
+            0 < self.beta_start <= self.beta_end < 1,
+            "beta_start, beta_end",
+            "0 < beta_start <= beta_end < 1",
+            (self.beta_start, self.beta_end),
+        )
+        is_in_range = all(0 <= beta < 1 for beta in self.trained_betas or ())
+        _require(is_in_range, "trained_betas", "numbers from 0 to below 1", self.trained_betas)
         if self.trained_betas is not None:
             expected = f"{self.num_train_timesteps} numbers (num_train_timesteps)"
             _require(len(self.trained_betas) == self.num_train_timesteps, "trained_betas", expected, self.trained_betas)
         _require(self.num_train_timesteps > 1, "num_train_timesteps", "more than 1", self.num_train_timesteps)
-        _require(self.snr_shift_scale > 0, "snr_shift_scale", "a positive number", self.snr_shift_scale)
+        _require(self.steps_offset >= 0, "steps_offset", "at least 0", self.steps_offset)
+        _require_positive(self, "snr_shift_scale")

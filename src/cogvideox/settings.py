@@ -60,7 +60,7 @@ def build_dataclass(dataclass_type: type[T], values: Mapping[str, Any], *, where
             nearest = difflib.get_close_matches(key, fields, n=1)
             hint = f", did you mean {nearest[0]!r}?" if nearest else f"; known: {', '.join(fields)}"
             raise ValueError(f"{where}: unknown key {key!r}{hint}")
-        arguments[key] = _convert(hints[key], value, f"{where}: {key}")
+        arguments[key] = convert_value(hints[key], value, f"{where}: {key}")
     required = [
         name
         for name, field in fields.items()
@@ -75,7 +75,8 @@ def build_dataclass(dataclass_type: type[T], values: Mapping[str, Any], *, where
         raise ValueError(f"{where}: {error}") from None
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def convert_value(hint: Any, value: Any, where: str) -> Any:
+    """Return a JSON or TOML value as the type that ``hint`` names. Raises ValueError starting with ``where``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
@@ -83,7 +84,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return build_dataclass(typing.cast(Any, hint), value, where=where)
     if origin in (types.UnionType, typing.Union):
         options = [option for option in arguments if option is not type(None)]
-        return None if value is None else _convert(options[0], value, where)
+        return None if value is None else convert_value(options[0], value, where)
     if origin is typing.Literal:
         if value not in arguments:
             raise ValueError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {value!r}")
@@ -91,9 +92,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where}: expected a list, got {value!r}")
-        return tuple(_convert(arguments[0], item, where) for item in value)
+        return tuple(convert_value(arguments[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

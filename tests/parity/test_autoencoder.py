@@ -52,7 +52,7 @@ def test_decode(pair, num_latent_frames: int) -> None:
 
 
 @pytest.mark.parametrize("overlap", [None, (1 / 3, 1 / 2)], ids=str)
-@pytest.mark.parametrize("num_frames", [1, 9, 17])
+@pytest.mark.parametrize("num_frames", [1, 8, 9, 17, 25])
 @torch.no_grad()
 def test_tiled(pair, num_frames: int, overlap: tuple[float, float] | None) -> None:
     """Two rows and three columns of tiles with slivers at the end, the published overlap and another one."""
@@ -74,6 +74,53 @@ def test_tiled(pair, num_frames: int, overlap: tuple[float, float] | None) -> No
     assert relative_error(ours.decode(latents, tiling=tiling), decoded) < 1e-6
     assert len(list(ours.decode_stream(latents, tiling=tiling))) == max(latents.shape[2] // 2, 1)
     assert relative_error(ours.decode(latents), decoded) > 1e-3  # tiles give other pixels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"block_out_channels": (32, 64, 64, 128), "norm_num_groups": 32},
+        {"temporal_compression_ratio": 8},
+        {"temporal_compression_ratio": 2},
+        {"temporal_compression_ratio": 1},
+        {
+            "block_out_channels": (16, 32, 48),
+            "down_block_types": ("CogVideoXDownBlock3D",) * 3,
+            "up_block_types": ("CogVideoXUpBlock3D",) * 3,
+        },
+        {"latent_channels": 4, "layers_per_block": 2},
+        {"norm_eps": 1e-2, "act_fn": "gelu"},
+    ],
+    ids=lambda change: ",".join(change),
+)
+@torch.no_grad()
+def test_other_configurations(change: dict) -> None:
+    """Widths of the published ratio, where the norms are real, and shapes that no published model has."""
+    torch.manual_seed(0)
+    reference = AutoencoderKLCogVideoX(**AUTOENCODER | change)
+    randomise(reference, seed=3)
+    ours = VideoAutoencoder(AutoencoderConfig.from_json(dict(reference.config)))
+    ours.load_state_dict(reference.state_dict())
+    video = torch.rand(1, 3, 17, 32, 48, dtype=torch.float64) * 2 - 1
+    encoded = reference.double().encode(video).latent_dist.mode()
+    decoded = reference.decode(encoded).sample
+    latents = ours.double().encode(video).mode()
+    assert relative_error(latents, encoded) < 1e-6
+    assert relative_error(ours.decode(latents), decoded) < 1e-6
+    if "norm_num_groups" not in change:
+        return
+
+    def errors(model) -> list[float]:
+        """Root mean square errors of encoding and decoding in float32 against float64."""
+        model = model.float()
+        posterior = model.encode(video.float())
+        made = getattr(posterior, "latent_dist", posterior).mode()
+        shown = model.decode(encoded.float())
+        pairs = [(made, encoded), (getattr(shown, "sample", shown), decoded)]
+        return [(value.double() - exact).square().mean().sqrt().item() for value, exact in pairs]
+
+    for our_error, their_error in zip(errors(ours), errors(reference), strict=True):
+        assert our_error < 2 * their_error
 
 
 def test_published_tiles_and_ones_that_do_not_fit() -> None:

@@ -10,6 +10,8 @@ from diffusers import CogVideoXPipeline
 from cogvideox import VideoGenerator
 from cogvideox.checkpoints.directory import EMBEDDED
 
+pytestmark = pytest.mark.slow
+
 MAX_BYTES = 50_000_000
 
 

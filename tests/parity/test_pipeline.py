@@ -10,6 +10,8 @@ from diffusers import CogVideoXPipeline
 from cogvideox import VideoGenerator
 from random_checkpoint import TEXT_TOKENS, write_random_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def reference_frames(directory: Path, prompt: str, *, max_tokens: int, seed: int, **arguments) -> np.ndarray:
     pipeline = CogVideoXPipeline.from_pretrained(directory, torch_dtype=torch.float32)
@@ -89,6 +91,14 @@ def test_frames_of_every_variant_match(variant: Path, num_frames: int, height: i
     assert video.frames.shape == expected.shape == (num_frames, height, width, 3)
     assert np.abs(video.frames.astype(int) - expected).max() <= 1
     assert expected.std() > 5
+
+
+def test_a_native_length_that_decodes_to_another_one(tmp_path: Path) -> None:
+    directory = write_random_checkpoint(tmp_path, transformer_changes={"sample_frames": 13})
+    expected = reference_frames(directory, "snow", max_tokens=TEXT_TOKENS, seed=1, num_inference_steps=1)
+    video = VideoGenerator.load(directory, dtype="float32").text_to_video("snow", seed=1, num_steps=1)
+    assert video.frames.shape == expected.shape == (16, 32, 48, 3)
+    assert np.abs(video.frames.astype(int) - expected).max() <= 1
 
 
 def test_negative_prompt_and_batches(random_checkpoint: Path) -> None:

@@ -175,6 +175,12 @@ def test_rotary_table_matches_other_sizes(size_THW: tuple[int, int, int]) -> Non
         {"norm_eps": 1e-2},
         {"patch_bias": False},
         {"patch_size": 3, "out_channels": None},
+        {"patch_size": 1},
+        {"activation_fn": "gelu"},
+        {"timestep_activation_fn": "mish"},
+        {"use_learned_positional_embeddings": True, "sample_frames": 8},
+        {"use_rotary_positional_embeddings": False, "attention_head_dim": 12},
+        {"use_rotary_positional_embeddings": False, "temporal_interpolation_scale": 2.0, "sample_frames": 8},
     ],
     ids=lambda change: ",".join(change),
 )
@@ -188,7 +194,7 @@ def test_configuration_fields_match(change: dict[str, object]) -> None:
     text = torch.randn(1, config.max_text_seq_length, config.text_embed_dim, dtype=torch.float64)
     with torch.no_grad():
         velocity = ours(latents, text, torch.tensor([500]))
-        rotary = reference_rotary(config, size)
+        rotary = reference_rotary(config, size) if config.use_rotary_positional_embeddings else None
         expected = theirs(
             latents.transpose(1, 2), text, torch.tensor([500]), image_rotary_emb=rotary, return_dict=False
         )[0].transpose(1, 2)

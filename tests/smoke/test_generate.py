@@ -5,12 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from cogvideox import VideoGenerator
 from cogvideox.cli import main
 from cogvideox.media.video import read_video
+
+pytestmark = pytest.mark.slow
 
 FAST = ["--num-steps", "2", "--num-frames", "9", "--height", "32", "--width", "32", "--dtype", "float32"]
 
@@ -110,6 +114,29 @@ def test_interruption_leaves_nothing(model, tmp_path, capsys, monkeypatch, signa
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.json"))
 
 
+def test_interruption_while_writing_leaves_nothing(model, tmp_path, capsys, monkeypatch) -> None:
+    decode = VideoGenerator.decode_frames
+
+    def interrupted(self, latents):
+        yield next(decode(self, latents))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoGenerator, "decode_frames", interrupted)
+    code, _, err = run(["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", *model], capsys)
+    assert code == 130 and err.endswith("error: interrupted\n")
+    assert list((tmp_path / "clips").iterdir()) == []
+
+
+def test_no_room_for_the_settings_leaves_nothing(model, tmp_path, capsys, monkeypatch) -> None:
+    def fail(path, text) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cogvideox.component_files.write_atomically", fail)
+    code, _, err = run(["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", *model], capsys)
+    assert code == 2 and "No space left" in err
+    assert list((tmp_path / "clips").iterdir()) == []
+
+
 def test_a_full_disk_leaves_nothing(random_checkpoint: Path, tmp_path: Path) -> None:
     """The limit on file sizes fails in the middle of writing, as a full disk does."""
     code = (
@@ -173,6 +200,12 @@ def test_help_is_fast_and_complete() -> None:
         "import sys; from cogvideox.cli.main import app; app(['generate', '--help']); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    times_s: list[float] = []
+    for _ in range(5):
+        started_at_s = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        times_s.append(time.perf_counter() - started_at_s)
+    assert min(times_s) < 0.5
     flags = "model out seed num-steps guidance-scale guidance-mode num-frames height width fps sampler negative-prompt"
     for flag in [*flags.split(), "prompts-file", "like", "dtype", "device", "force", "json"]:
         assert f"--{flag}" in result.stdout

@@ -70,4 +70,4 @@ def test_config_files_name_unknown_fields_and_skip_bookkeeping() -> None:
     with pytest.raises(ValueError, match="did you mean 'num_layers'"):
         TransformerConfig.from_json({"num_layer": 3})
     with pytest.raises(ValueError, match="attention_head_dim"):
-        TransformerConfig(attention_head_dim=24)
+        TransformerConfig(attention_head_dim=24, use_rotary_positional_embeddings=True)

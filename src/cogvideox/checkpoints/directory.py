@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cogvideox.component_files import FORMAT_VERSION, read_config, read_json, write_atomically
+from cogvideox.component_files import (
+    FORMAT_VERSION,
+    WEIGHTS_NAME,
+    find_variant,
+    read_config,
+    read_json,
+    weight_files,
+    write_atomically,
+)
 from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
 from cogvideox.errors import CheckpointError
 from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.text_encoder import WEIGHTS_NAME as TEXT_WEIGHTS_NAME
 from cogvideox.models.text_encoder import TextEncoder
 from cogvideox.models.transformer import ExpertTransformer
 
@@ -66,8 +75,8 @@ def find_checkpoint(model: str | Path) -> Path:
     )
 
 
-def read_configs(model: str | Path) -> CheckpointConfigs:
-    """Read what a checkpoint directory or embedded model says of itself, and that its folders are there.
+def read_configs(model: str | Path, variant: str | None = None) -> CheckpointConfigs:
+    """Read what a checkpoint directory or embedded model says of itself, and see that its weights are there.
 
     Raises:
         CheckpointError: it is missing, its files are damaged, or its parts do not fit each other.
@@ -89,6 +98,23 @@ def read_configs(model: str | Path) -> CheckpointConfigs:
             f"{directory}: the transformer makes latents of {transformer.num_output_channels} channels "
             f"(transformer/config.json), the autoencoder decodes {autoencoder.latent_channels} (vae/config.json)"
         )
+    if transformer.in_channels not in (autoencoder.latent_channels, 2 * autoencoder.latent_channels):
+        raise CheckpointError(
+            f"{directory}/transformer/config.json: in_channels: expected the autoencoder's latent channels "
+            f"({autoencoder.latent_channels}) or, for image-to-video, twice as many, got {transformer.in_channels}"
+        )
+    text_width = read_json(directory / "text_encoder" / "config.json").get("d_model")
+    if text_width != transformer.text_embed_dim:
+        raise CheckpointError(
+            f"{directory}: the text encoder makes {text_width} channels (text_encoder/config.json: d_model), the "
+            f"transformer reads {transformer.text_embed_dim} (transformer/config.json: text_embed_dim)"
+        )
+    names = {"transformer": WEIGHTS_NAME, "vae": WEIGHTS_NAME, "text_encoder": TEXT_WEIGHTS_NAME}
+    variants = {name: find_variant(directory / name, weights, variant) for name, weights in names.items()}
+    if variant is not None and variant not in variants.values():
+        raise CheckpointError(f"{directory}: no component has weights of the variant {variant!r}")
+    for name, weights in names.items():
+        weight_files(directory / name, weights, variants[name])
     return CheckpointConfigs(
         directory=directory,
         transformer=transformer,
@@ -110,16 +136,11 @@ def load_checkpoint(
     Raises:
         CheckpointError: it is missing or damaged.
     """
-    configs = read_configs(model)
+    configs = read_configs(model, variant)
     directory = configs.directory
     transformer = ExpertTransformer.load(directory, device=device, dtype=dtype, variant=variant)
     autoencoder = VideoAutoencoder.load(directory, device=device, dtype=dtype, variant=variant)
     text_encoder = TextEncoder.load(directory, device=device, dtype=transformer.dtype, variant=variant)
-    if text_encoder.width != transformer.config.text_embed_dim:
-        raise CheckpointError(
-            f"{directory}: the text encoder makes {text_encoder.width} channels (text_encoder/config.json), the "
-            f"transformer reads {transformer.config.text_embed_dim} (transformer/config.json: text_embed_dim)"
-        )
     return Checkpoint(
         transformer=transformer,
         autoencoder=autoencoder,

@@ -221,7 +221,11 @@ def _generate_one(
         )
     assert resolved.fps is not None
     num_frames = write_video(target, generator.decode_frames(latents), fps=resolved.fps)
-    write_atomically(target.with_suffix(".json"), json_module.dumps(_settings_json(resolved), indent=2) + "\n")
+    try:
+        write_atomically(target.with_suffix(".json"), json_module.dumps(_settings_json(resolved), indent=2) + "\n")
+    except BaseException:  # a video never stands without its settings
+        target.unlink()
+        raise
     seconds = time.monotonic() - started_at_s
     print(f"{target}  (seed {resolved.seed}, {num_frames} frames, {seconds:.1f} s)", flush=True)
     return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | _settings_json(

@@ -1,7 +1,7 @@
 """The diffusion process: how noisy each training timestep is, and which timesteps a sampler visits.
 
 Paper: CogVideoX (arXiv 2408.06072), section 3.3 ("explicit uniform sampling") and zero terminal SNR after Lin et al.
-(arXiv 2305.08891). Everything is computed in float64.
+(arXiv 2305.08891). The published schedule is computed in float64.
 """
 
 import math
@@ -19,11 +19,11 @@ class SamplingPlan:
     """The steps of one sampling run, in plain numbers; all tuples are indexed by ``step_index``."""
 
     train_timesteps: tuple[int, ...]
-    """Timestep given to the model, falling, 999 first."""
+    """Timestep given to the model, falling; the published spacing starts at 999, pure noise."""
     alpha_bars: tuple[float, ...]
     """Share of signal power before the step."""
     alpha_bars_previous: tuple[float, ...]
-    """Share of signal power after the step; 1 after the last."""
+    """Share of signal power after the step; 1 after the last, unless the schedule sets ``set_alpha_to_one`` false."""
     train_timesteps_previous: tuple[int, ...]
     """Timestep at which the step ends; negative where it ends at the clean sample."""
 
@@ -39,14 +39,14 @@ class NoiseSchedule:
     def __init__(self, config: NoiseScheduleConfig) -> None:
         self.config = config
         self.alpha_bar = _alpha_bar(config)
-        """float64 (num_train_timesteps,) on the CPU, falling."""
+        """(num_train_timesteps,) on the CPU, falling; float64 for the published schedule."""
 
     def alpha_bar_at(self, train_timestep: Tensor) -> Tensor:
         """Return alpha-bar, float64 (B,), of timesteps (B,); both on the CPU, where timesteps are drawn."""
         return self.alpha_bar[train_timestep]
 
     def plan(self, num_steps: int) -> SamplingPlan:
-        """Return the "trailing" steps: evenly spaced, from the last timestep (pure noise) down.
+        """Return the steps of a run, evenly spaced as the schedule says ("trailing": from pure noise down).
 
         Raises:
             ValueError: ``num_steps`` is not in 1..num_train_timesteps.
@@ -71,10 +71,21 @@ class NoiseSchedule:
         num_timesteps, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
         if spacing == "leading":
             stride = num_timesteps // num_steps
-            return [index * stride + self.config.steps_offset for index in reversed(range(num_steps))]
+            timesteps = [index * stride + self.config.steps_offset for index in reversed(range(num_steps))]
+            if timesteps[0] >= num_timesteps:
+                offset = self.config.steps_offset
+                raise ValueError(
+                    f"num_steps: {num_steps} steps with a steps_offset of {offset} begin beyond the last timestep, "
+                    "take fewer"
+                )
+            return timesteps
         if spacing == "linspace":
-            positions = torch.linspace(0, num_timesteps - 1, num_steps, dtype=torch.float64).tolist()
-            return [round(position) for position in reversed(positions)]
+            # Parity: numpy.linspace multiplies the step and sets the end; torch's rounds other ties
+            # (tests/parity/test_ddim.py::test_other_spacings_match).
+            if num_steps == 1:
+                return [0]
+            stride = (num_timesteps - 1) / (num_steps - 1)
+            return [num_timesteps - 1] + [round(index * stride) for index in reversed(range(num_steps - 1))]
         # Parity: numpy.arange derives its stride from its first two elements, and the last bit of it decides ties
         # (tests/parity/test_ddim.py::test_plan_matches_for_every_number_of_steps).
         stride = num_timesteps - (num_timesteps - num_timesteps / num_steps)

@@ -82,7 +82,7 @@ def denoise(
     latents, previous_clean = state.latents, state.previous_clean
     for step_index in range(state.step_index, plan.num_steps):
         output = _guided_output(predict, latents, plan, step_index, conditioning)
-        clean = clean_from_prediction(latents, output.float(), plan.alpha_bars[step_index], prediction_type)
+        clean = clean_from_prediction(latents, output.to(latents.dtype), plan.alpha_bars[step_index], prediction_type)
         latents, previous_clean = sampler_step(latents, clean, plan, step_index, previous_clean, rng)
         rng_state = None if rng is None else rng.get_state()
         yield DenoiseState(step_index + 1, latents, previous_clean, rng_state, state.step_cache)

@@ -122,7 +122,9 @@ class VideoGenerator:
         """Make one video per prompt and seed, in one batch. Arguments and errors as for `text_to_video`."""
         latents = self.text_to_latents(prompts, seeds, **options)
         chunks = [to_frames(chunk) for chunk in self._decode(latents)]
-        return [Video(frames, fps or self.limits.native_fps) for frames in np.concatenate(chunks, axis=1)]
+        return [
+            Video(frames, self.limits.native_fps if fps is None else fps) for frames in np.concatenate(chunks, axis=1)
+        ]
 
     @torch.no_grad()
     def text_to_latents(
@@ -175,7 +177,7 @@ class VideoGenerator:
         rng = NoiseSource.from_seeds(seeds, self.transformer.dtype)
         channels, time, height, width = shape
         noise = rng.draw((len(seeds), channels, num_padding_frames + time, height, width), self.device)
-        start = state = DenoiseState(0, noise.float(), rng_state=rng.get_state())
+        start = state = DenoiseState(0, noise, rng_state=rng.get_state())
         prediction_type = self.noise_schedule.config.prediction_type
         for state in denoise(
             self.transformer, start, plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type

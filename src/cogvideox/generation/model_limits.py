@@ -27,8 +27,10 @@ class ModelLimits:
 
     @property
     def native_num_frames(self) -> int:
-        """Length that the model was trained for."""
-        return self.transformer.sample_frames
+        """Length that the model was trained for, as decoding gives it: another one than 4k + 1 comes back as 4k."""
+        ratio = self.autoencoder.temporal_compression_ratio
+        time = (self.transformer.sample_frames - 1) // ratio + 1
+        return ratio * time - (ratio - 1) * (time % 2)
 
     @property
     def native_fps(self) -> float:

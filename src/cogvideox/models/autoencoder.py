@@ -19,7 +19,16 @@ from torch.nn import functional
 
 from cogvideox.component_files import load_component, save_component
 from cogvideox.configs import AutoencoderConfig
-from cogvideox.models.autoencoder_blocks import Downsample, LatentNorm, Pasts, ResidualBlock, Upsample, apply_norm
+from cogvideox.models.autoencoder_blocks import (
+    Downsample,
+    LatentNorm,
+    NormScope,
+    Pasts,
+    ResidualBlock,
+    ScopedGroupNorm,
+    Upsample,
+    apply_norm,
+)
 from cogvideox.models.causal_conv import CausalConv3d
 from cogvideox.models.tiling import TileGrid, Tiling
 
@@ -63,13 +72,20 @@ class _Stage(nn.Module):
 
 
 def _residual_block(
-    config: AutoencoderConfig, in_channels: int, out_channels: int, *, num_latent_channels: int | None
+    config: AutoencoderConfig,
+    in_channels: int,
+    out_channels: int,
+    *,
+    norm_scope: NormScope,
+    num_latent_channels: int | None,
 ) -> ResidualBlock:
     return ResidualBlock(
         in_channels,
         out_channels,
         num_groups=config.norm_num_groups,
         norm_eps=config.norm_eps,
+        norm_scope=norm_scope,
+        activation=config.act_fn,
         num_latent_channels=num_latent_channels,
     )
 
@@ -77,12 +93,12 @@ def _residual_block(
 class Encoder(nn.Module):
     """Pixels to the parameters of the latents' Gaussian."""
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(self, config: AutoencoderConfig, norm_scope: NormScope = "chunk") -> None:
         super().__init__()
         widths = config.block_out_channels
         num_time_halvings = config.temporal_compression_ratio.bit_length() - 1
 
-        block = partial(_residual_block, config, num_latent_channels=None)
+        block = partial(_residual_block, config, norm_scope=norm_scope, num_latent_channels=None)
         self.conv_in = CausalConv3d(config.in_channels, widths[0], kernel_size=3)
         self.down_blocks = nn.ModuleList()
         for level, width in enumerate(widths):
@@ -92,7 +108,7 @@ class Encoder(nn.Module):
             downsample = None if is_last else Downsample(width, halves_time=level < num_time_halvings)
             self.down_blocks.append(_Stage(blocks, downsample))
         self.mid_block = _Stage([block(widths[-1], widths[-1]) for _ in range(2)], None)
-        self.norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], eps=1e-6)
+        self.norm_out = ScopedGroupNorm(config.norm_num_groups, widths[-1], 1e-6, norm_scope)
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, kernel_size=3)
 
     def forward(self, pixels: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
@@ -113,12 +129,12 @@ class Decoder(nn.Module):
     paper's text and figure say the opposite.
     """
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(self, config: AutoencoderConfig, norm_scope: NormScope = "chunk") -> None:
         super().__init__()
         widths = config.block_out_channels[::-1]
         num_time_doublings = config.temporal_compression_ratio.bit_length() - 1
 
-        block = partial(_residual_block, config, num_latent_channels=config.latent_channels)
+        block = partial(_residual_block, config, norm_scope=norm_scope, num_latent_channels=config.latent_channels)
         self.conv_in = CausalConv3d(config.latent_channels, widths[0], kernel_size=3)
         self.mid_block = _Stage([block(widths[0], widths[0]) for _ in range(2)], None)
         self.up_blocks = nn.ModuleList()
@@ -128,7 +144,7 @@ class Decoder(nn.Module):
             is_last = level == len(widths) - 1
             upsample = None if is_last else Upsample(width, doubles_time=level < num_time_doublings)
             self.up_blocks.append(_Stage(blocks, upsample))
-        self.norm_out = LatentNorm(widths[-1], config.latent_channels, config.norm_num_groups)
+        self.norm_out = LatentNorm(widths[-1], config.latent_channels, config.norm_num_groups, norm_scope)
         self.conv_out = CausalConv3d(widths[-1], config.out_channels, kernel_size=3)
 
     def forward(self, latents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -171,11 +187,20 @@ class VideoAutoencoder(nn.Module):
     ``config.scaling_factor``.
     """
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(self, config: AutoencoderConfig, *, norm_scope: NormScope = "chunk") -> None:
+        """Build with random weights.
+
+        Args:
+            config: shape.
+            norm_scope: over which frames group norms pool. Only "chunk" is the published function. With "frame", chunks
+                make no difference; with "clip", a clip is one chunk, in the memory that it takes. It is no part of the
+                checkpoint format: load a model with the scope that it was trained with.
+        """
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.norm_scope: NormScope = norm_scope
+        self.encoder = Encoder(config, norm_scope)
+        self.decoder = Decoder(config, norm_scope)
         _use_channels_last(self)
 
     @classmethod
@@ -186,12 +211,14 @@ class VideoAutoencoder(nn.Module):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         variant: str | None = None,
+        norm_scope: NormScope = "chunk",
     ) -> Self:
         """Load a checkpoint directory or its ``vae/`` folder; ``variant`` is a precision's name, as in "fp16".
 
         Raises ValueError on a damaged or foreign one.
         """
-        model = load_component(directory, "vae", cls, AutoencoderConfig, device=device, dtype=dtype, variant=variant)
+        make = partial(cls, norm_scope=norm_scope)
+        model = load_component(directory, "vae", make, AutoencoderConfig, device=device, dtype=dtype, variant=variant)
         _use_channels_last(model)
         return model
 
@@ -217,7 +244,7 @@ class VideoAutoencoder(nn.Module):
         if video.shape[3] % ratio or video.shape[4] % ratio:
             raise ValueError(f"video: height and width must be multiples of {ratio} px, got {tuple(video.shape[3:])}")
         grid = None if tiling is None else TileGrid.for_encoding(tiling, ratio)
-        chunks = _run_chunks(self.encoder, _split_frames(video, NUM_FRAMES_PER_ENCODER_CHUNK), grid)
+        chunks = _run_chunks(self.encoder, self._split_frames(video, NUM_FRAMES_PER_ENCODER_CHUNK), grid)
         return GaussianPosterior(torch.cat(list(chunks), dim=2))
 
     def decode_stream(self, latents: Tensor, *, tiling: Tiling | None = None) -> Iterator[Tensor]:
@@ -230,11 +257,19 @@ class VideoAutoencoder(nn.Module):
             expected = f"(B, {self.config.latent_channels}, t, h, w)"
             raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")
         grid = None if tiling is None else TileGrid.for_decoding(tiling, self.config.spatial_compression_ratio)
-        yield from _run_chunks(self.decoder, _split_frames(latents, NUM_LATENT_FRAMES_PER_DECODER_CHUNK), grid)
+        yield from _run_chunks(self.decoder, self._split_frames(latents, NUM_LATENT_FRAMES_PER_DECODER_CHUNK), grid)
 
     def decode(self, latents: Tensor, *, tiling: Tiling | None = None) -> Tensor:
         """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t."""
         return torch.cat(list(self.decode_stream(latents, tiling=tiling)), dim=2)
+
+    def _split_frames(self, x: Tensor, chunk_size: int) -> list[Tensor]:
+        """Split (B, C, T, H, W) in time; the remainder belongs to the first chunk."""
+        if self.norm_scope == "clip":
+            return [x]
+        num_chunks = max(x.shape[2] // chunk_size, 1)
+        first = x.shape[2] - (num_chunks - 1) * chunk_size
+        return list(x.split([first] + [chunk_size] * (num_chunks - 1), dim=2))
 
 
 def _run_chunks(coder: Encoder | Decoder, chunks: list[Tensor], grid: TileGrid | None) -> Iterator[Tensor]:
@@ -264,10 +299,3 @@ def _use_channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         elif parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def _split_frames(x: Tensor, chunk_size: int) -> list[Tensor]:
-    """Split (B, C, T, H, W) in time; the remainder belongs to the first chunk."""
-    num_chunks = max(x.shape[2] // chunk_size, 1)
-    first = x.shape[2] - (num_chunks - 1) * chunk_size
-    return list(x.split([first] + [chunk_size] * (num_chunks - 1), dim=2))

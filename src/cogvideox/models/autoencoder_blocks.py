@@ -7,12 +7,15 @@ Axes: B batch, C channels, T frames, t latent frames, H W rows and columns, h w 
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cogvideox.configs import ActivationName
+from cogvideox.models.activations import ACTIVATIONS
 from cogvideox.models.causal_conv import CausalConv3d
 
 
@@ -47,15 +50,37 @@ def has_separate_first_frame(num_frames: int, is_start_of_clip: bool) -> bool:
     return is_start_of_clip and num_frames % 2 == 1
 
 
+NormScope = Literal["chunk", "clip", "frame"]
+"""Over which frames a group norm pools: those of a chunk (published), of the whole clip, or of each frame alone."""
+
+
+class ScopedGroupNorm(nn.GroupNorm):
+    """Group norm over the frames of its input, or with scope "frame" over each frame alone.
+
+    "chunk" and "clip" differ only in what is passed in: with "clip" a whole clip is one chunk.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float, scope: NormScope) -> None:
+        super().__init__(num_groups, num_channels, eps=eps)
+        self.scope: NormScope = scope
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, T, H, W)."""
+        if self.scope != "frame":
+            return super().forward(input)
+        frames = super().forward(rearrange(input, "b c t h w -> (b t) c h w"))
+        return rearrange(frames, "(b t) c h w -> b c t h w", b=len(input))
+
+
 class LatentNorm(nn.Module):
     """Group norm whose scale and shift are read off the latent at the same place ("spatial norm" of the decoder).
 
     Parity: the scale has no ``1 +``.
     """
 
-    def __init__(self, num_channels: int, num_latent_channels: int, num_groups: int) -> None:
+    def __init__(self, num_channels: int, num_latent_channels: int, num_groups: int, scope: NormScope) -> None:
         super().__init__()
-        self.norm_layer = nn.GroupNorm(num_groups, num_channels, eps=1e-6)
+        self.norm_layer = ScopedGroupNorm(num_groups, num_channels, 1e-6, scope)
         self.conv_y = CausalConv3d(num_latent_channels, num_channels, kernel_size=1)
         self.conv_b = CausalConv3d(num_latent_channels, num_channels, kernel_size=1)
 
@@ -86,36 +111,45 @@ def _latent_frame_of_each_frame(num_frames: int, num_latent_frames: int, is_star
 
 
 class ResidualBlock(nn.Module):
-    """norm, SiLU, causal convolution, twice, plus the input; normed by the latents in the decoder."""
+    """norm, activation, causal convolution, twice, plus the input; normed by the latents in the decoder."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, num_groups: int, norm_eps: float, num_latent_channels: int | None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        num_groups: int,
+        norm_eps: float,
+        norm_scope: NormScope,
+        activation: ActivationName,
+        num_latent_channels: int | None,
     ) -> None:
         super().__init__()
-        self.norm1 = _make_norm(in_channels, num_groups, norm_eps, num_latent_channels)
+        self.activation = ACTIVATIONS[activation]
+        self.norm1 = _make_norm(in_channels, num_groups, norm_eps, norm_scope, num_latent_channels)
         self.conv1 = CausalConv3d(in_channels, out_channels, kernel_size=3)
-        self.norm2 = _make_norm(out_channels, num_groups, norm_eps, num_latent_channels)
+        self.norm2 = _make_norm(out_channels, num_groups, norm_eps, norm_scope, num_latent_channels)
         self.conv2 = CausalConv3d(out_channels, out_channels, kernel_size=3)
         self.conv_shortcut = nn.Conv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, latents: Tensor | None, pasts: Pasts) -> Tensor:
         """Map (B, C_in, T, H, W) to (B, C_out, T, H, W)."""
-        hidden = functional.silu(apply_norm(self.norm1, x, latents, pasts.is_start_of_clip))
+        hidden = self.activation(apply_norm(self.norm1, x, latents, pasts.is_start_of_clip))
         hidden = pasts.convolve(self.conv1, hidden)
-        hidden = functional.silu(apply_norm(self.norm2, hidden, latents, pasts.is_start_of_clip))
+        hidden = self.activation(apply_norm(self.norm2, hidden, latents, pasts.is_start_of_clip))
         hidden = pasts.convolve(self.conv2, hidden)
         return hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 def _make_norm(
-    num_channels: int, num_groups: int, eps: float, num_latent_channels: int | None
-) -> nn.GroupNorm | LatentNorm:
+    num_channels: int, num_groups: int, eps: float, scope: NormScope, num_latent_channels: int | None
+) -> ScopedGroupNorm | LatentNorm:
     if num_latent_channels is None:
-        return nn.GroupNorm(num_groups, num_channels, eps=eps)
-    return LatentNorm(num_channels, num_latent_channels, num_groups)
+        return ScopedGroupNorm(num_groups, num_channels, eps, scope)
+    return LatentNorm(num_channels, num_latent_channels, num_groups, scope)
 
 
-def apply_norm(norm: nn.GroupNorm | LatentNorm, x: Tensor, latents: Tensor | None, is_start_of_clip: bool) -> Tensor:
+def apply_norm(norm: ScopedGroupNorm | LatentNorm, x: Tensor, latents: Tensor | None, is_start_of_clip: bool) -> Tensor:
     """Apply either kind of norm to (B, C, T, H, W)."""
     if isinstance(norm, LatentNorm):
         assert latents is not None

@@ -49,7 +49,8 @@ class PatchEmbedding(nn.Module):
         if not self.config.has_additive_positions:
             return tokens
         grid_THW = token_grid(self.config, latents.shape)
-        if self.config.use_learned_positional_embeddings and grid_THW == self.config.native_grid_THW:
+        num_frames = (latents.shape[2] - 1) * self.config.temporal_compression_ratio + 1
+        if self.config.use_learned_positional_embeddings and num_frames == self.config.sample_frames:
             return tokens + self.pos_embedding.to(tokens.dtype)
         # Parity: a model with a learned table falls back to sines and cosines for another number of frames
         # (tests/parity/test_transformer.py).

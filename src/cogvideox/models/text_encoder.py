@@ -5,6 +5,7 @@ Axes: B prompts, L text tokens, D width of the encoder.
 
 import copy
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,11 @@ from torch import Tensor
 from transformers import T5EncoderModel, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
-from cogvideox.component_files import read_weights, weight_files
+from cogvideox.component_files import find_variant, move_files, read_weights, weight_files
 from cogvideox.errors import CheckpointError
+
+WEIGHTS_NAME = "model.safetensors"
+TOKENIZER_NAMES = ("spiece.model", "tokenizer.json")
 
 
 class TextEncoder:
@@ -46,42 +50,45 @@ class TextEncoder:
             if not (directory / name).is_dir():
                 raise CheckpointError(f"{directory}: the {name}/ folder is missing; download the checkpoint again")
         folder = directory / "text_encoder"
-        for file in weight_files(folder, "model.safetensors", variant):
+        variant = find_variant(folder, WEIGHTS_NAME, variant)
+        files = weight_files(folder, WEIGHTS_NAME, variant)
+        for file in files:
             for _ in read_weights(file):  # transformers reads damaged numbers without a word
                 pass
         with _quiet_transformers():
+            tokenizer = _load_tokenizer(directory / "tokenizer")
             try:
-                tokenizer = T5Tokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
-            except Exception as error:  # sentencepiece raises whatever it likes for a damaged file
-                raise CheckpointError(f"{directory / 'tokenizer'}: no usable tokenizer ({error})") from None
-            try:
-                model, report = T5EncoderModel.from_pretrained(
+                model, report = T5EncoderModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues] (its flag)
                     folder,
                     dtype=dtype,
                     local_files_only=True,
                     use_safetensors=True,
                     variant=variant,
                     output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # reported below, with the weight's name
                 )
-            except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            except Exception as error:  # its strict configuration classes raise kinds of their own
                 raise CheckpointError(f"{folder}: no usable text encoder ({' '.join(str(error).split())})") from None
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if report.get(problem):
                 first = sorted(map(str, report[problem]))[0]
-                raise CheckpointError(
-                    f"{folder}: weights do not fit config.json: {problem.replace('_', ' ')}, first {first}"
-                )
+                where = files[0] if len(files) == 1 else folder
+                raise CheckpointError(f"{where}: does not fit config.json: {problem.replace('_', ' ')}, first {first}")
         torch.nn.Module.to(model, device)  # called on the base class: transformers' own annotation of "to" is wrong
         return cls(model.eval().requires_grad_(False), tokenizer, directory / "tokenizer")
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``text_encoder/`` (in ``dtype`` if given) and ``tokenizer/`` into a checkpoint directory."""
         directory = Path(directory)
-        with _quiet_transformers():
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary, _quiet_transformers():
             model = copy.deepcopy(self.model)
             model.to(dtype=self.model.dtype if dtype is None else dtype)  # pyright: ignore[reportCallIssue]
-            model.save_pretrained(directory / "text_encoder")
-        shutil.copytree(self.tokenizer_folder, directory / "tokenizer", dirs_exist_ok=True)
+            model.save_pretrained(temporary)
+            move_files(Path(temporary), directory / "text_encoder")
+            if self.tokenizer_folder.resolve() != (directory / "tokenizer").resolve():
+                shutil.copytree(self.tokenizer_folder, Path(temporary), dirs_exist_ok=True)
+                move_files(Path(temporary), directory / "tokenizer")
 
     @property
     def width(self) -> int:
@@ -107,7 +114,23 @@ class TextEncoder:
         )
         # Parity: no attention mask, so every token attends to the pads, and so does the transformer to theirs
         # (tests/unit/models/test_text_encoder.py::test_pads_are_attended).
+        highest, vocab_size = int(batch.input_ids.max()), self.model.config.vocab_size
+        if highest >= vocab_size:
+            raise CheckpointError(
+                f"{self.tokenizer_folder}: makes token {highest}, but the text encoder knows {vocab_size} tokens; "
+                "the two are of different models"
+            )
         return self.model(batch.input_ids.to(self.model.device)).last_hidden_state
+
+
+def _load_tokenizer(folder: Path) -> T5Tokenizer:
+    # transformers makes a tokenizer without words if there is no file, and reads every word as unknown.
+    if not any((folder / name).is_file() for name in TOKENIZER_NAMES):
+        raise CheckpointError(f"{folder}: neither {' nor '.join(TOKENIZER_NAMES)}; download the checkpoint again")
+    try:
+        return T5Tokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # sentencepiece raises whatever it likes for a damaged file
+        raise CheckpointError(f"{folder}: no usable tokenizer ({' '.join(str(error).split())})") from None
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from cogvideox.component_files import load_component, save_component
-from cogvideox.configs import TransformerConfig
+from cogvideox.configs import ActivationName, TransformerConfig
+from cogvideox.models.activations import ACTIVATIONS
 from cogvideox.models.attention import AttentionBackend, attention
 from cogvideox.models.expert_norm import ExpertNorm, Modulation, OutputNorm, gated_residual
 from cogvideox.models.patch_embedding import PatchEmbedding, token_grid, unpatchify
@@ -60,9 +61,11 @@ class ExpertTransformer(nn.Module):
 
         self.patch_embed = PatchEmbedding(config)
         self.embedding_dropout = nn.Dropout(config.dropout)
-        self.time_embedding = TimestepEmbedding(config.width, config.time_embed_dim)
+        self.time_embedding = TimestepEmbedding(config.width, config.time_embed_dim, config.timestep_activation_fn)
         if config.ofs_embed_dim is not None:
-            self.ofs_embedding = TimestepEmbedding(config.ofs_embed_dim, config.ofs_embed_dim)
+            self.ofs_embedding = TimestepEmbedding(
+                config.ofs_embed_dim, config.ofs_embed_dim, config.timestep_activation_fn
+            )
         self.transformer_blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_layers))
         is_affine = config.norm_elementwise_affine
         self.norm_final = nn.LayerNorm(config.width, config.norm_eps, elementwise_affine=is_affine)
@@ -85,7 +88,15 @@ class ExpertTransformer(nn.Module):
         Raises ValueError on a damaged or foreign one.
         """
         return load_component(
-            directory, "transformer", cls, TransformerConfig, device=device, dtype=dtype, variant=variant
+            directory,
+            "transformer",
+            cls,
+            TransformerConfig,
+            device=device,
+            dtype=dtype,
+            variant=variant,
+            # A model saved with fused projections holds them beside the separate ones.
+            is_ignored=lambda key: ".attn1.to_qkv." in key,
         )
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -357,13 +368,15 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers, four times the width between them, with the tanh form of GELU."""
+    """Two linear layers, four times the width between them, with GELU (its tanh form in the published models)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width = config.width
         dropout = nn.Dropout(config.dropout)
-        self.net = nn.Sequential(GeluProjection(width, 4 * width), dropout, nn.Linear(4 * width, width), dropout)
+        self.net = nn.Sequential(
+            GeluProjection(width, 4 * width, config.activation_fn), dropout, nn.Linear(4 * width, width), dropout
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape (..., D)."""
@@ -373,26 +386,28 @@ class FeedForward(nn.Module):
 class GeluProjection(nn.Module):
     """A linear layer and its activation; a module of its own for the published name "net.0.proj"."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, activation: str) -> None:
         super().__init__()
+        self.approximate = "tanh" if activation == "gelu-approximate" else "none"
         self.proj = nn.Linear(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., out_channels)."""
-        return functional.gelu(self.proj(x), approximate="tanh")
+        return functional.gelu(self.proj(x), approximate=self.approximate)
 
 
 class TimestepEmbedding(nn.Module):
     """Sinusoids of the timestep to the embedding that drives all modulation."""
 
-    def __init__(self, in_channels: int, embed_dim: int) -> None:
+    def __init__(self, in_channels: int, embed_dim: int, activation: ActivationName) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.linear_1 = nn.Linear(in_channels, embed_dim)
         self.linear_2 = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, sinusoids: Tensor) -> Tensor:
         """Return (S, E)."""
-        return self.linear_2(functional.silu(self.linear_1(sinusoids)))
+        return self.linear_2(self.activation(self.linear_1(sinusoids)))
 
 
 def _stack_offsets(segments: Sequence[Segment]) -> Tensor | None:

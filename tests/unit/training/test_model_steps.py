@@ -16,6 +16,8 @@ from cogvideox.training.autoencoder_step import AutoencoderRecipe, AutoencoderSt
 from cogvideox.training.loop import RunSettings
 from cogvideox.training.transformer_step import TransformerRecipe, TransformerStep
 
+pytestmark = pytest.mark.slow
+
 ART = draw_simple_art()
 RUN = RunSettings(num_steps=12, batch_size=2, learning_rate=2e-3, num_warmup_steps=1, average_decay=0.5)
 CPU = torch.device("cpu")
