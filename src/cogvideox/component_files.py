@@ -224,6 +224,7 @@ def move_files(source: Path, folder: Path) -> None:
     """Move finished files into a folder of the same file system, each replacing one of its name; the config last."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir(), key=lambda file: (file.suffix == ".json", file.name)):
+        file.chmod(0o644)  # safetensors writes files that only their owner may read
         os.replace(file, folder / file.name)
 
 

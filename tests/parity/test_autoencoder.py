@@ -51,6 +51,7 @@ def test_decode(pair, num_latent_frames: int) -> None:
     assert torch.equal(torch.cat(streamed, dim=2), ours.decode(latents))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", [None, (1 / 3, 1 / 2)], ids=str)
 @pytest.mark.parametrize("num_frames", [1, 8, 9, 17, 25])
 @torch.no_grad()

@@ -71,7 +71,7 @@ def test_with_norms_of_a_chunk_no_later_chunk_changes_an_earlier_one(num_frames:
     other[:, :, :-8] = video[:, :, :-8]
     other[:, :, num_frames - 9] += 0.5  # the last frame of the chunk before
     changed = pass_through(MODELS["chunk"], other)[0]
-    assert not torch.allclose(changed[:, :, 0], latents[:, :, 0])
+    assert not torch.allclose(changed[:, :, -4], latents[:, :, -4])
 
 
 @pytest.mark.parametrize("scope", ["frame", "clip"])
