@@ -38,6 +38,18 @@ def test_chunks_and_whole_give_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+def test_equal_frames_give_equal_files_whatever_is_in_memory(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 200, (9, 8, 8, 3)).astype(np.uint8)
+    frames = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    files = set()
+    for _ in range(40):
+        _used_memory = [rng.integers(0, 255, rng.integers(1, 20_000), dtype=np.uint8) for _ in range(50)]
+        write_video(tmp_path / "clip.mp4", iter([frames]), fps=8)
+        files.add((tmp_path / "clip.mp4").read_bytes())
+    assert len(files) == 1
+
+
 def test_an_error_while_writing_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"old")
 
