@@ -20,16 +20,16 @@ from torch.nn import functional
 from cogvideox.component_files import load_component, save_component
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.models.autoencoder_blocks import (
+    ChunkPass,
     Downsample,
     LatentNorm,
     NormScope,
-    Pasts,
     ResidualBlock,
     ScopedGroupNorm,
     Upsample,
-    apply_norm,
 )
 from cogvideox.models.causal_conv import CausalConv3d
+from cogvideox.models.frame_windows import Workspace
 from cogvideox.models.tiling import TileGrid, Tiling
 
 NUM_FRAMES_PER_ENCODER_CHUNK = 8
@@ -63,12 +63,12 @@ class _Stage(nn.Module):
             self.upsamplers = nn.ModuleList([resampler])
         self._resampler_name = {Downsample: "downsamplers", Upsample: "upsamplers"}.get(type(resampler))
 
-    def forward(self, x: Tensor, latents: Tensor | None, pasts: Pasts) -> Tensor:
+    def forward(self, x: Tensor, chunk: ChunkPass) -> Tensor:
         for resnet in self.resnets:
-            x = resnet(x, latents, pasts)
+            x = resnet(x, chunk)
         if self._resampler_name is None:
             return x
-        return self.get_submodule(f"{self._resampler_name}.0")(x, pasts.is_start_of_clip)
+        return self.get_submodule(f"{self._resampler_name}.0")(x, chunk)
 
 
 def _residual_block(
@@ -111,15 +111,18 @@ class Encoder(nn.Module):
         self.norm_out = ScopedGroupNorm(config.norm_num_groups, widths[-1], 1e-6, norm_scope)
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, kernel_size=3)
 
-    def forward(self, pixels: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
+    def forward(
+        self, pixels: Tensor, state: EncoderState, workspace: Workspace | None = None
+    ) -> tuple[Tensor, EncoderState]:
         """Encode one chunk (B, 3, T, H, W) in [-1, 1] to mean and log variance (B, 2Z, t, h, w)."""
-        pasts = Pasts(state.pasts)
-        x = pasts.convolve(self.conv_in, pixels)
+        chunk = ChunkPass(state.pasts, None, workspace)
+        x = chunk.convolve(self.conv_in, pixels)
         for stage in self.down_blocks:
-            x = stage(x, None, pasts)
-        x = self.mid_block(x, None, pasts)
-        x = pasts.convolve(self.conv_out, functional.silu(self.norm_out(x)))
-        return x, EncoderState(pasts.collect())
+            x = stage(x, chunk)
+        x = self.mid_block(x, chunk)
+        moments = chunk.norm_activate_convolve(self.norm_out, functional.silu, self.conv_out, x, is_kept=True)
+        chunk.workspace.give_back(x)
+        return moments, EncoderState(chunk.collect())
 
 
 class Decoder(nn.Module):
@@ -147,16 +150,18 @@ class Decoder(nn.Module):
         self.norm_out = LatentNorm(widths[-1], config.latent_channels, config.norm_num_groups, norm_scope)
         self.conv_out = CausalConv3d(widths[-1], config.out_channels, kernel_size=3)
 
-    def forward(self, latents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def forward(
+        self, latents: Tensor, state: DecoderState, workspace: Workspace | None = None
+    ) -> tuple[Tensor, DecoderState]:
         """Decode one chunk (B, Z, t, h, w) to pixels (B, 3, T, H, W), nominally in [-1, 1]."""
-        pasts = Pasts(state.pasts)
-        x = pasts.convolve(self.conv_in, latents)
-        x = self.mid_block(x, latents, pasts)
+        chunk = ChunkPass(state.pasts, latents, workspace)
+        x = chunk.convolve(self.conv_in, latents)
+        x = self.mid_block(x, chunk)
         for stage in self.up_blocks:
-            x = stage(x, latents, pasts)
-        x = functional.silu(apply_norm(self.norm_out, x, latents, pasts.is_start_of_clip))
-        x = pasts.convolve(self.conv_out, x)
-        return x, DecoderState(pasts.collect())
+            x = stage(x, chunk)
+        pixels = chunk.norm_activate_convolve(self.norm_out, functional.silu, self.conv_out, x, is_kept=True)
+        chunk.workspace.give_back(x)
+        return pixels, DecoderState(chunk.collect())
 
 
 class GaussianPosterior:
@@ -274,10 +279,11 @@ class VideoAutoencoder(nn.Module):
 
 def _run_chunks(coder: Encoder | Decoder, chunks: list[Tensor], grid: TileGrid | None) -> Iterator[Tensor]:
     """Run chunk after chunk, each tile of a frame with states of its own."""
+    workspace = Workspace()
     if grid is None or not grid.is_needed(chunks[0]):
         state = DecoderState()
         for chunk in chunks:
-            result, state = coder(chunk.contiguous(memory_format=torch.channels_last_3d), state)
+            result, state = coder(chunk.contiguous(memory_format=torch.channels_last_3d), state, workspace)
             yield result
         return
     states = [[DecoderState() for _ in row] for row in grid.split(chunks[0])]
@@ -287,7 +293,7 @@ def _run_chunks(coder: Encoder | Decoder, chunks: list[Tensor], grid: TileGrid |
             results.append([])
             for column, tile in enumerate(row):
                 tile = tile.contiguous(memory_format=torch.channels_last_3d)
-                result, row_states[column] = coder(tile, row_states[column])
+                result, row_states[column] = coder(tile, row_states[column], workspace)
                 results[-1].append(result)
         yield grid.join(results)
 

@@ -1,12 +1,14 @@
 """Building blocks of the 3D causal VAE: residual block, resampling, latent-conditioned norm.
 
 Chunks: a clip is processed in chunks of frames. Every causal convolution needs the last frames of the chunk before;
-`Pasts` hands them out and collects the new ones in the order in which the convolutions run.
+`ChunkPass` hands them out and collects the new ones in the order in which the convolutions run. It also chooses between
+the two orders of computing: differentiable modules, or in place where no gradient is needed (`frame_windows`).
 
 Axes: B batch, C channels, T frames, t latent frames, H W rows and columns, h w latent rows and columns.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -17,29 +19,101 @@ from torch.nn import functional
 from cogvideox.configs import ActivationName
 from cogvideox.models.activations import ACTIVATIONS
 from cogvideox.models.causal_conv import CausalConv3d
+from cogvideox.models.frame_windows import (
+    BlockNorm,
+    Workspace,
+    computes_in_place,
+    convolve_frames,
+    convolve_in_windows,
+    num_frames_per_call,
+)
 
 
-class Pasts:
-    """The pasts of one pass over one chunk: read front to back, written in the same order."""
+class ChunkPass:
+    """One pass over one chunk: what all layers share, and the pasts, read front to back, written in the same order."""
 
-    def __init__(self, pasts: tuple[Tensor, ...]) -> None:
-        self._old: Iterator[Tensor] | None = iter(pasts) if pasts else None
+    def __init__(self, pasts: tuple[Tensor, ...], latents: Tensor | None, workspace: Workspace | None = None) -> None:
+        """Start a pass.
+
+        Args:
+            pasts: of all causal convolutions in running order; empty at the start of a clip.
+            latents: (B, Z, t, h, w) that condition the norms; None in the encoder.
+            workspace: reused from chunk to chunk, without gradients.
+        """
+        self.is_start_of_clip = not pasts
+        self.latents = latents
+        self.workspace = Workspace() if workspace is None else workspace
+        self._old: Iterator[Tensor] = iter(pasts)
         self._new: list[Tensor] = []
-
-    @property
-    def is_start_of_clip(self) -> bool:
-        """Whether no chunk came before."""
-        return self._old is None
 
     def convolve(self, conv: CausalConv3d, x: Tensor) -> Tensor:
         """Run ``conv`` on (B, C, T, H, W) with its own past."""
-        result, new_past = conv(x, None if self._old is None else next(self._old))
-        self._new.append(new_past)
+        result, new_past = conv(x, self._next_past())
+        # Pasts own their memory, so that the chunk's activations can be freed.
+        self._new.append(new_past if new_past.requires_grad else new_past.clone())
         return result
 
+    def norm_activate_convolve(
+        self,
+        norm: "ScopedGroupNorm | LatentNorm",
+        activation: Callable[[Tensor], Tensor],
+        conv: CausalConv3d,
+        x: Tensor,
+        residual: Tensor | None = None,
+        is_kept: bool = False,
+    ) -> Tensor:
+        """Return conv(activation(norm(x))) + residual.
+
+        Without gradients, the residual's memory is written over, and the result's is taken from the workspace unless it
+        ``is_kept`` beyond the pass.
+        """
+        if not computes_in_place(x) or norm.scope == "frame":
+            result = self.convolve(conv, activation(self.normalize(norm, x)))
+            return result if residual is None else residual + result
+        modulation = None
+        if isinstance(norm, LatentNorm):
+            assert self.latents is not None
+            modulation = norm.modulation(self.latents, x.shape[2], self.is_start_of_clip)
+            norm = norm.norm_layer
+        shape = (len(x), conv.conv.out_channels, *x.shape[2:])
+        if residual is not None:
+            out = residual
+        elif is_kept:
+            out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last_3d)
+        else:
+            out = self.workspace.empty(shape, like=x)
+        new_pasts = x.new_empty((*x.shape[:2], conv.num_past_frames, *x.shape[3:]))
+        norms = [
+            BlockNorm(norm, activation, x[i : i + 1], modulation and tuple(m[i : i + 1] for m in modulation))
+            for i in range(len(x))
+        ]
+        convolve_in_windows(
+            conv.conv, norms, self._next_past(), new_pasts, out, self.workspace, is_added=residual is not None
+        )
+        self._new.append(new_pasts)
+        return out
+
+    def project(self, conv: nn.Conv3d, x: Tensor) -> Tensor:
+        """Run a 1x1x1 convolution."""
+        if not computes_in_place(x):
+            return conv(x)
+        out = self.workspace.empty((len(x), conv.out_channels, *x.shape[2:]), like=x)
+        convolve_frames(conv, x, out)
+        return out
+
+    def normalize(self, norm: "ScopedGroupNorm | LatentNorm", x: Tensor) -> Tensor:
+        """Apply either kind of norm to (B, C, T, H, W)."""
+        if isinstance(norm, LatentNorm):
+            assert self.latents is not None
+            return norm(x, self.latents, self.is_start_of_clip)
+        return norm(x)
+
     def collect(self) -> tuple[Tensor, ...]:
-        """Return the pasts of the next chunk. They own their memory, so the chunk's activations can be freed."""
-        return tuple(past if past.requires_grad else past.clone() for past in self._new)
+        """Return the pasts of the next chunk."""
+        return tuple(self._new)
+
+    def _next_past(self) -> Tensor | None:
+        return None if self.is_start_of_clip else next(self._old)
 
 
 def has_separate_first_frame(num_frames: int, is_start_of_clip: bool) -> bool:
@@ -84,15 +158,25 @@ class LatentNorm(nn.Module):
         self.conv_y = CausalConv3d(num_latent_channels, num_channels, kernel_size=1)
         self.conv_b = CausalConv3d(num_latent_channels, num_channels, kernel_size=1)
 
-    def forward(self, x: Tensor, latents: Tensor, is_start_of_clip: bool) -> Tensor:
-        """Normalise (B, C, T, H, W) by (B, Z, t, h, w); H, W are multiples of h, w.
+    @property
+    def scope(self) -> NormScope:
+        """Over which frames it pools."""
+        return self.norm_layer.scope
+
+    def modulation(self, latents: Tensor, num_frames: int, is_start_of_clip: bool) -> tuple[Tensor, Tensor]:
+        """Return scale and shift (B, C, T, h, w) of T frames from the latents (B, Z, t, h, w).
 
         A 1x1x1 convolution commutes with nearest-neighbour resizing, so both run at the latents' resolution.
         """
-        frames = _latent_frame_of_each_frame(x.shape[2], latents.shape[2], is_start_of_clip).to(x.device)
-        if frames.numel() != latents.shape[2]:
-            latents = latents.index_select(2, frames)
+        frames = _latent_frame_of_each_frame(num_frames, latents.shape[2], is_start_of_clip).to(latents.device)
         scale, shift = self.conv_y.conv(latents), self.conv_b.conv(latents)
+        if frames.numel() == latents.shape[2]:
+            return scale, shift
+        return scale.index_select(2, frames), shift.index_select(2, frames)
+
+    def forward(self, x: Tensor, latents: Tensor, is_start_of_clip: bool) -> Tensor:
+        """Normalise (B, C, T, H, W) by (B, Z, t, h, w); H, W are multiples of h, w."""
+        scale, shift = self.modulation(latents, x.shape[2], is_start_of_clip)
         normed = self.norm_layer(x)
         if normed.shape[3:] == scale.shape[3:]:
             return torch.addcmul(shift, normed, scale)
@@ -132,13 +216,16 @@ class ResidualBlock(nn.Module):
         self.conv2 = CausalConv3d(out_channels, out_channels, kernel_size=3)
         self.conv_shortcut = nn.Conv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
-    def forward(self, x: Tensor, latents: Tensor | None, pasts: Pasts) -> Tensor:
-        """Map (B, C_in, T, H, W) to (B, C_out, T, H, W)."""
-        hidden = self.activation(apply_norm(self.norm1, x, latents, pasts.is_start_of_clip))
-        hidden = pasts.convolve(self.conv1, hidden)
-        hidden = self.activation(apply_norm(self.norm2, hidden, latents, pasts.is_start_of_clip))
-        hidden = pasts.convolve(self.conv2, hidden)
-        return hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+    def forward(self, x: Tensor, chunk: ChunkPass) -> Tensor:
+        """Map (B, C_in, T, H, W) to (B, C_out, T, H, W); without gradients, the input's memory is used again."""
+        hidden = chunk.norm_activate_convolve(self.norm1, self.activation, self.conv1, x)
+        shortcut = x
+        if self.conv_shortcut is not None:
+            shortcut = chunk.project(self.conv_shortcut, x)
+            chunk.workspace.give_back(x)
+        result = chunk.norm_activate_convolve(self.norm2, self.activation, self.conv2, hidden, shortcut)
+        chunk.workspace.give_back(hidden)
+        return result
 
 
 def _make_norm(
@@ -149,14 +236,6 @@ def _make_norm(
     return LatentNorm(num_channels, num_latent_channels, num_groups, scope)
 
 
-def apply_norm(norm: ScopedGroupNorm | LatentNorm, x: Tensor, latents: Tensor | None, is_start_of_clip: bool) -> Tensor:
-    """Apply either kind of norm to (B, C, T, H, W)."""
-    if isinstance(norm, LatentNorm):
-        assert latents is not None
-        return norm(x, latents, is_start_of_clip)
-    return norm(x)
-
-
 class Downsample(nn.Module):
     """Halve rows and columns by a strided convolution and, on request, frames by averaging pairs."""
 
@@ -165,10 +244,10 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(num_channels, num_channels, 3, stride=2)
         self.halves_time = halves_time
 
-    def forward(self, x: Tensor, is_start_of_clip: bool) -> Tensor:
+    def forward(self, x: Tensor, chunk: ChunkPass) -> Tensor:
         """Map (B, C, T, H, W) to (B, C, ceil(T / 2) or T, H / 2, W / 2)."""
         if self.halves_time and x.shape[2] > 1:
-            if has_separate_first_frame(x.shape[2], is_start_of_clip):
+            if has_separate_first_frame(x.shape[2], chunk.is_start_of_clip):
                 x = torch.cat([x[:, :, :1], x[:, :, 1:].unflatten(2, (-1, 2)).mean(3)], dim=2)
             else:
                 x = x.unflatten(2, (-1, 2)).mean(3)
@@ -185,18 +264,47 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(num_channels, num_channels, 3, padding=1)
         self.doubles_time = doubles_time
 
-    def forward(self, x: Tensor, is_start_of_clip: bool) -> Tensor:
+    def forward(self, x: Tensor, chunk: ChunkPass) -> Tensor:
         """Map (B, C, T, H, W) to (B, C, 2T, 2T - 1 or T, 2H, 2W).
 
         The convolution runs per frame, so each distinct frame is convolved once and repeated afterwards.
         """
+        sources = list(range(x.shape[2]))
+        if self.doubles_time and not (x.shape[2] == 1 and chunk.is_start_of_clip):
+            skipped = 1 if has_separate_first_frame(x.shape[2], chunk.is_start_of_clip) else 0
+            sources = [frame // 2 for frame in range(skipped, 2 * x.shape[2])]
+        if computes_in_place(x):
+            return self._upsample_by_phases(x, sources, chunk.workspace)
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         frames = self.conv(functional.interpolate(frames, scale_factor=2, mode="nearest"))
         result = rearrange(frames, "(b t) c h w -> b c t h w", b=x.shape[0])
-        if not self.doubles_time or (x.shape[2] == 1 and is_start_of_clip):
-            return result
-        if has_separate_first_frame(x.shape[2], is_start_of_clip):
-            order = torch.arange(1, 2 * x.shape[2], device=x.device) // 2
-        else:
-            order = torch.arange(2 * x.shape[2], device=x.device) // 2
-        return result.index_select(2, order)
+        return result if len(sources) == x.shape[2] else result[:, :, sources]
+
+    def _upsample_by_phases(self, x: Tensor, sources: list[int], workspace: Workspace) -> Tensor:
+        """Return the same as four 2x2 convolutions of the frames as they are, one per position in a tile of 2x2 px.
+
+        Three rows of the kernel see two rows of the small frame, so two of them can be added first. This takes 4/9 of
+        the products, and the enlarged frames never exist.
+        """
+        batch, channels, _, height, width = x.shape
+        out = workspace.empty((batch, channels, len(sources), 2 * height, 2 * width), like=x)
+        tiles = out.permute(0, 2, 3, 4, 1).view(batch, len(sources), height, 2, width, 2, channels)
+        step = num_frames_per_call(x)
+        for row, column in itertools.product((0, 1), repeat=2):
+            weight = _add_neighbours(_add_neighbours(self.conv.weight, row, dim=2), column, dim=3)
+            for sample, start in itertools.product(range(batch), range(0, x.shape[2], step)):
+                frames = x[sample, :, start : start + step].transpose(0, 1)
+                phase = functional.conv2d(frames, weight, self.conv.bias, padding=1).permute(0, 2, 3, 1)
+                phase = phase[:, row : row + height, column : column + width]
+                for frame, source in enumerate(sources):
+                    if start <= source < start + step:
+                        tiles[sample, frame, :, row, :, column] = phase[source - start]
+        workspace.give_back(x)
+        return out
+
+
+def _add_neighbours(weight: Tensor, phase: int, dim: int) -> Tensor:
+    """Make 2 of 3 kernel rows or columns: in an enlarged frame, the last two (phase 0) or first two see the same."""
+    first, middle, last = weight.to(torch.promote_types(weight.dtype, torch.float32)).unbind(dim)
+    pair = [first, middle + last] if phase == 0 else [first + middle, last]
+    return torch.stack(pair, dim).to(weight.dtype, memory_format=torch.channels_last)
