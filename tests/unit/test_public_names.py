@@ -17,7 +17,7 @@ from cogvideox.training.loop import TrainStep
 
 SIGNATURES = {
     CausalConv3d.forward: "self x past",
-    Decoder.forward: "self latents state",
+    Decoder.forward: "self latents state workspace *is_end_of_clip",
     VideoAutoencoder.load: "directory *device *dtype *variant *norm_scope",
     VideoAutoencoder.encode: "self video *tiling",
     VideoAutoencoder.decode: "self latents *tiling",

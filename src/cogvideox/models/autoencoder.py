@@ -7,7 +7,7 @@ other pixels. Encoding takes 8 frames a chunk and decoding 2 latent frames, the 
 Axes: B batch, C channels, T frames, H W rows and columns (lower case: latent).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,10 +112,10 @@ class Encoder(nn.Module):
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, kernel_size=3)
 
     def forward(
-        self, pixels: Tensor, state: EncoderState, workspace: Workspace | None = None
+        self, pixels: Tensor, state: EncoderState, workspace: Workspace | None = None, *, is_end_of_clip: bool = False
     ) -> tuple[Tensor, EncoderState]:
         """Encode one chunk (B, 3, T, H, W) in [-1, 1] to mean and log variance (B, 2Z, t, h, w)."""
-        chunk = ChunkPass(state.pasts, None, workspace)
+        chunk = ChunkPass(state.pasts, None, workspace, is_end_of_clip=is_end_of_clip)
         x = chunk.convolve(self.conv_in, pixels)
         for stage in self.down_blocks:
             x = stage(x, chunk)
@@ -151,10 +151,10 @@ class Decoder(nn.Module):
         self.conv_out = CausalConv3d(widths[-1], config.out_channels, kernel_size=3)
 
     def forward(
-        self, latents: Tensor, state: DecoderState, workspace: Workspace | None = None
+        self, latents: Tensor, state: DecoderState, workspace: Workspace | None = None, *, is_end_of_clip: bool = False
     ) -> tuple[Tensor, DecoderState]:
         """Decode one chunk (B, Z, t, h, w) to pixels (B, 3, T, H, W), nominally in [-1, 1]."""
-        chunk = ChunkPass(state.pasts, latents, workspace)
+        chunk = ChunkPass(state.pasts, latents, workspace, is_end_of_clip=is_end_of_clip)
         x = chunk.convolve(self.conv_in, latents)
         x = self.mid_block(x, chunk)
         for stage in self.up_blocks:
@@ -243,14 +243,42 @@ class VideoAutoencoder(nn.Module):
         frame larger than a tile is encoded tile by tile.
         Raises ValueError if H or W is not a multiple of the spatial compression, or the tiles do not fit the latents.
         """
+        num_frames = self._checked_pixels(video).shape[2]
+        chunks = list(self.encode_stream([video], num_frames, tiling=tiling))
+        moments = torch.cat([torch.cat([chunk.mean, chunk.log_variance], dim=1) for chunk in chunks], dim=2)
+        return GaussianPosterior(moments)
+
+    def encode_stream(
+        self, pieces: Iterable[Tensor], num_frames: int, *, tiling: Tiling | None = None
+    ) -> Iterator[GaussianPosterior]:
+        """Encode a video that need never be in memory as a whole, chunk by chunk.
+
+        Args:
+            pieces: (B, 3, n, H, W) each, in order, of any lengths n; taken as they are needed.
+            num_frames: of all pieces together. It has to be known, because a remainder belongs to the first chunk.
+            tiling: as for `encode`.
+
+        Yields:
+            The posterior of every chunk; together they are that of `encode`. Memory does not depend on the length.
+
+        Raises:
+            ValueError: as `encode`; or the pieces have fewer or more frames than ``num_frames``.
+        """
+        grid = None if tiling is None else TileGrid.for_encoding(tiling, self.config.spatial_compression_ratio)
+        if num_frames < 1:
+            raise ValueError(f"num_frames: expected at least 1, got {num_frames}")
+        sizes = self._chunk_sizes(num_frames, NUM_FRAMES_PER_ENCODER_CHUNK)
+        chunks = _regroup(map(self._checked_pixels, pieces), sizes)
+        for moments in _run_chunks(self.encoder, chunks, len(sizes), grid):
+            yield GaussianPosterior(moments)
+
+    def _checked_pixels(self, video: Tensor) -> Tensor:
         ratio = self.config.spatial_compression_ratio
         if video.ndim != 5 or video.shape[1] != self.config.in_channels:
             raise ValueError(f"video: expected (B, {self.config.in_channels}, T, H, W), got {tuple(video.shape)}")
         if video.shape[3] % ratio or video.shape[4] % ratio:
             raise ValueError(f"video: height and width must be multiples of {ratio} px, got {tuple(video.shape[3:])}")
-        grid = None if tiling is None else TileGrid.for_encoding(tiling, ratio)
-        chunks = _run_chunks(self.encoder, self._split_frames(video, NUM_FRAMES_PER_ENCODER_CHUNK), grid)
-        return GaussianPosterior(torch.cat(list(chunks), dim=2))
+        return video
 
     def decode_stream(self, latents: Tensor, *, tiling: Tiling | None = None) -> Iterator[Tensor]:
         """Decode (B, Z, t, h, w) chunk by chunk: yields pixels (B, 3, T, H, W) in [-1, 1] (clamp before showing).
@@ -262,40 +290,60 @@ class VideoAutoencoder(nn.Module):
             expected = f"(B, {self.config.latent_channels}, t, h, w)"
             raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")
         grid = None if tiling is None else TileGrid.for_decoding(tiling, self.config.spatial_compression_ratio)
-        yield from _run_chunks(self.decoder, self._split_frames(latents, NUM_LATENT_FRAMES_PER_DECODER_CHUNK), grid)
+        sizes = self._chunk_sizes(latents.shape[2], NUM_LATENT_FRAMES_PER_DECODER_CHUNK)
+        yield from _run_chunks(self.decoder, latents.split(sizes, dim=2), len(sizes), grid)
 
     def decode(self, latents: Tensor, *, tiling: Tiling | None = None) -> Tensor:
         """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t."""
         return torch.cat(list(self.decode_stream(latents, tiling=tiling)), dim=2)
 
-    def _split_frames(self, x: Tensor, chunk_size: int) -> list[Tensor]:
-        """Split (B, C, T, H, W) in time; the remainder belongs to the first chunk."""
+    def _chunk_sizes(self, num_frames: int, chunk_size: int) -> list[int]:
+        """Return the frames of every chunk; the remainder belongs to the first."""
         if self.norm_scope == "clip":
-            return [x]
-        num_chunks = max(x.shape[2] // chunk_size, 1)
-        first = x.shape[2] - (num_chunks - 1) * chunk_size
-        return list(x.split([first] + [chunk_size] * (num_chunks - 1), dim=2))
+            return [num_frames]
+        num_chunks = max(num_frames // chunk_size, 1)
+        return [num_frames - (num_chunks - 1) * chunk_size] + [chunk_size] * (num_chunks - 1)
 
 
-def _run_chunks(coder: Encoder | Decoder, chunks: list[Tensor], grid: TileGrid | None) -> Iterator[Tensor]:
-    """Run chunk after chunk, each tile of a frame with states of its own."""
+def _regroup(pieces: Iterator[Tensor], sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Cut and join (B, C, n, H, W) along time into pieces of the given sizes, which must use them up."""
+    rest: Tensor | None = None
+    num_done = 0
+    for size in sizes:
+        parts = [] if rest is None else [rest]
+        while sum(part.shape[2] for part in parts) < size:
+            piece = next(pieces, None)
+            if piece is None:
+                num_frames = num_done + sum(part.shape[2] for part in parts)
+                raise ValueError(f"pieces: expected {sum(sizes)} frames in all (num_frames), got {num_frames}")
+            parts.append(piece)
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        rest = joined[:, :, size:]
+        num_done += size
+        yield joined[:, :, :size]
+    if (rest is not None and rest.shape[2]) or next(pieces, None) is not None:
+        raise ValueError(f"pieces: expected {sum(sizes)} frames in all (num_frames), got more")
+
+
+def _run_chunks(
+    coder: Encoder | Decoder, chunks: Iterable[Tensor], num_chunks: int, grid: TileGrid | None
+) -> Iterator[Tensor]:
+    """Run chunk after chunk, each tile of a frame with a state of its own."""
     workspace = Workspace()
-    if grid is None or not grid.is_needed(chunks[0]):
-        state = DecoderState()
-        for chunk in chunks:
-            result, state = coder(chunk.contiguous(memory_format=torch.channels_last_3d), state, workspace)
-            yield result
-        return
-    states = [[DecoderState() for _ in row] for row in grid.split(chunks[0])]
-    for chunk in chunks:
+    states: list[list[DecoderState]] = []
+    for index, chunk in enumerate(chunks):
+        is_tiled = grid is not None and grid.is_needed(chunk)
+        tiles = grid.split(chunk) if grid is not None and is_tiled else [[chunk]]
+        states = states or [[DecoderState() for _ in row] for row in tiles]
         results: list[list[Tensor]] = []
-        for row, row_states in zip(grid.split(chunk), states, strict=True):
+        for row, row_states in zip(tiles, states, strict=True):
             results.append([])
             for column, tile in enumerate(row):
                 tile = tile.contiguous(memory_format=torch.channels_last_3d)
-                result, row_states[column] = coder(tile, row_states[column], workspace)
+                is_last = index == num_chunks - 1
+                result, row_states[column] = coder(tile, row_states[column], workspace, is_end_of_clip=is_last)
                 results[-1].append(result)
-        yield grid.join(results)
+        yield grid.join(results) if grid is not None and is_tiled else results[0][0]
 
 
 def _use_channels_last(model: nn.Module) -> None:

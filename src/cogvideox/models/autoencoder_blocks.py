@@ -32,15 +32,24 @@ from cogvideox.models.frame_windows import (
 class ChunkPass:
     """One pass over one chunk: what all layers share, and the pasts, read front to back, written in the same order."""
 
-    def __init__(self, pasts: tuple[Tensor, ...], latents: Tensor | None, workspace: Workspace | None = None) -> None:
+    def __init__(
+        self,
+        pasts: tuple[Tensor, ...],
+        latents: Tensor | None,
+        workspace: Workspace | None = None,
+        *,
+        is_end_of_clip: bool = False,
+    ) -> None:
         """Start a pass.
 
         Args:
             pasts: of all causal convolutions in running order; empty at the start of a clip.
             latents: (B, Z, t, h, w) that condition the norms; None in the encoder.
             workspace: reused from chunk to chunk, without gradients.
+            is_end_of_clip: no chunk follows, so no pasts are kept for it.
         """
         self.is_start_of_clip = not pasts
+        self.is_end_of_clip = is_end_of_clip
         self.latents = latents
         self.workspace = Workspace() if workspace is None else workspace
         self._old: Iterator[Tensor] = iter(pasts)
@@ -49,8 +58,9 @@ class ChunkPass:
     def convolve(self, conv: CausalConv3d, x: Tensor) -> Tensor:
         """Run ``conv`` on (B, C, T, H, W) with its own past."""
         result, new_past = conv(x, self._next_past())
-        # Pasts own their memory, so that the chunk's activations can be freed.
-        self._new.append(new_past if new_past.requires_grad else new_past.clone())
+        if not self.is_end_of_clip:
+            # Pasts own their memory, so that the chunk's activations can be freed.
+            self._new.append(new_past if new_past.requires_grad else new_past.clone())
         return result
 
     def norm_activate_convolve(
@@ -82,15 +92,18 @@ class ChunkPass:
             out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last_3d)
         else:
             out = self.workspace.empty(shape, like=x)
-        new_pasts = x.new_empty((*x.shape[:2], conv.num_past_frames, *x.shape[3:]))
-        norms = [
-            BlockNorm(norm, activation, x[i : i + 1], modulation and tuple(m[i : i + 1] for m in modulation))
-            for i in range(len(x))
-        ]
-        convolve_in_windows(
-            conv.conv, norms, self._next_past(), new_pasts, out, self.workspace, is_added=residual is not None
+        norms = [BlockNorm(norm, activation, x, modulation, sample) for sample in range(len(x))]
+        new_past = convolve_in_windows(
+            conv.conv,
+            norms,
+            self._next_past(),
+            out,
+            self.workspace,
+            is_added=residual is not None,
+            makes_pasts=not self.is_end_of_clip,
         )
-        self._new.append(new_pasts)
+        if new_past is not None:
+            self._new.append(new_past)
         return out
 
     def project(self, conv: nn.Conv3d, x: Tensor) -> Tensor:
@@ -109,7 +122,7 @@ class ChunkPass:
         return norm(x)
 
     def collect(self) -> tuple[Tensor, ...]:
-        """Return the pasts of the next chunk."""
+        """Return the pasts of the next chunk, if one follows."""
         return tuple(self._new)
 
     def _next_past(self) -> Tensor | None:
@@ -169,10 +182,9 @@ class LatentNorm(nn.Module):
         A 1x1x1 convolution commutes with nearest-neighbour resizing, so both run at the latents' resolution.
         """
         frames = _latent_frame_of_each_frame(num_frames, latents.shape[2], is_start_of_clip).to(latents.device)
-        scale, shift = self.conv_y.conv(latents), self.conv_b.conv(latents)
-        if frames.numel() == latents.shape[2]:
-            return scale, shift
-        return scale.index_select(2, frames), shift.index_select(2, frames)
+        if frames.numel() != latents.shape[2]:
+            latents = latents.index_select(2, frames).contiguous(memory_format=torch.channels_last_3d)
+        return self.conv_y.conv(latents), self.conv_b.conv(latents)
 
     def forward(self, x: Tensor, latents: Tensor, is_start_of_clip: bool) -> Tensor:
         """Normalise (B, C, T, H, W) by (B, Z, t, h, w); H, W are multiples of h, w."""
@@ -246,14 +258,32 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor, chunk: ChunkPass) -> Tensor:
         """Map (B, C, T, H, W) to (B, C, ceil(T / 2) or T, H / 2, W / 2)."""
+        sources = [slice(frame, frame + 1) for frame in range(x.shape[2])]
         if self.halves_time and x.shape[2] > 1:
-            if has_separate_first_frame(x.shape[2], chunk.is_start_of_clip):
-                x = torch.cat([x[:, :, :1], x[:, :, 1:].unflatten(2, (-1, 2)).mean(3)], dim=2)
-            else:
-                x = x.unflatten(2, (-1, 2)).mean(3)
+            num_alone = 1 if has_separate_first_frame(x.shape[2], chunk.is_start_of_clip) else 0
+            pairs = [slice(frame, frame + 2) for frame in range(num_alone, x.shape[2], 2)]
+            sources = sources[:num_alone] + pairs
+        if computes_in_place(x):
+            return self._downsample_by_frames(x, sources, chunk.workspace)
+        if len(sources) < x.shape[2]:
+            alone, pairs = x[:, :, : 2 * len(sources) - x.shape[2]], x[:, :, 2 * len(sources) - x.shape[2] :]
+            x = torch.cat([alone, pairs.unflatten(2, (-1, 2)).mean(3)], dim=2)
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         frames = self.conv(functional.pad(frames, (0, 1, 0, 1)))
         return rearrange(frames, "(b t) c h w -> b c t h w", b=x.shape[0])
+
+    def _downsample_by_frames(self, x: Tensor, sources: list[slice], workspace: Workspace) -> Tensor:
+        """Return the same, a frame at a time: the padded copy is that of one frame."""
+        batch, channels, _, height, width = x.shape
+        out = workspace.empty((batch, channels, len(sources), height // 2, width // 2), like=x)
+        padded = x.new_zeros(batch, channels, height + 1, width + 1).to(memory_format=torch.channels_last)
+        inside = padded[:, :, :-1, :-1]
+        for frame, source in enumerate(sources):
+            frames = x[:, :, source].unbind(2)
+            inside.copy_(frames[0]) if len(frames) == 1 else torch.add(*frames, out=inside).mul_(0.5)
+            out[:, :, frame] = self.conv(padded)
+        workspace.give_back(x)
+        return out
 
 
 class Upsample(nn.Module):

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 BLOCK_BYTES = 2**21
 """Elementwise work on this much at a time stays in the second-level caches."""
 RESULT_BYTES = 24 * 2**20
 """Convolution results up to here come from memory that malloc keeps; glibc maps those over 32 MiB anew each time."""
-WINDOW_BYTES = 64 * 2**20
+WINDOW_BYTES = 192 * 2**20
 """A window has at least `MIN_WINDOW_FRAMES`, however large they are."""
 MIN_WINDOW_FRAMES = 4
 
@@ -71,104 +72,122 @@ class BlockNorm:
         activation: Callable[[Tensor], Tensor],
         x: Tensor,
         modulation: tuple[Tensor, Tensor] | None,
+        sample: int,
     ) -> None:
-        """Take the statistics of ``x``.
+        """Take the statistics of one sample.
 
         Args:
             norm: over all frames.
             activation: applied last.
-            x: (1, C, T, H, W).
-            modulation: scale and shift (1, C, T, h, w) of what is normed; H, W are multiples of h, w.
+            x: (B, C, T, H, W).
+            modulation: scale and shift (B, C, T, h, w) of what is normed; H, W are multiples of h, w.
+            sample: which of the B.
         """
+        x = x[sample : sample + 1]
         self._frames = _as_frames(x).contiguous()  # no copy, unless a convolution chose another format
         self._activation = activation
-        self._modulation = None if modulation is None else (_as_frames(modulation[0]), _as_frames(modulation[1]))
+        self._modulation = None
+        if modulation is not None:
+            self._modulation = [_as_frames(values[sample : sample + 1]).contiguous() for values in modulation]
         self._tile_rows = 1 if modulation is None else x.shape[3] // modulation[0].shape[3]
         # Statistics come in the dtype of these two; so they are never bfloat16.
         wide = torch.promote_types(x.dtype, torch.float32)
         self._weight, self._bias, self._eps = norm.weight.to(wide), norm.bias.to(wide), norm.eps
-        total = mean = square = 0.0
-        for block in _blocks(self._frames, row_multiple=1):
-            rows = _as_image(self._frames[block])
-            count = rows.shape[2] * rows.shape[3]
-            _, block_mean, block_rstd = torch.native_group_norm(
-                rows, self._weight, self._bias, 1, x.shape[1], count, norm.num_groups, norm.eps
-            )
-            total, mean = total + count, mean + count * block_mean
-            square = square + count * (block_rstd.pow(-2) - norm.eps + block_mean.square())
+        images = [_as_image(self._frames[block]) for block in _blocks(self._frames, row_multiple=1)]
+        statistics = [
+            torch.native_group_norm(
+                image, self._weight, self._bias, 1, x.shape[1], image[0, 0].numel(), norm.num_groups, norm.eps
+            )[1:]
+            for image in images
+        ]
+        means, deviations = (torch.cat(values) for values in zip(*statistics, strict=True))
+        shares = torch.tensor([[image.numel() / x.numel()] for image in images], dtype=wide)
+        mean = (shares * means).sum(0)
+        square = (shares * (deviations.pow(-2) - norm.eps + means.square())).sum(0)
         repeats = x.shape[1] // norm.num_groups
-        mean = torch.as_tensor(mean / total)
-        variance = torch.as_tensor(square / total) - mean.square()
-        self._mean = mean[0].repeat_interleave(repeats)
-        self._variance = variance[0].clamp_min(0).repeat_interleave(repeats)
+        self._mean = mean.repeat_interleave(repeats)
+        self._variance = (square - mean.square()).clamp_min(0).repeat_interleave(repeats)
 
     def write(self, start: int, target: Tensor) -> None:
         """Write frames from ``start`` on into ``target`` (1, C, n, H, W), channels last."""
-        written = _as_frames(target)
-        for frames, rows in _blocks(written, self._tile_rows):
-            shifted = slice(start + frames.start, start + frames.stop)
-            written[frames, rows] = self._activation(self._modulated(shifted, rows))
+        target = _as_frames(target)
+        for frames, rows in _blocks(target, self._tile_rows):
+            written = target[frames, rows]
+            from_start = slice(start + frames.start, start + frames.stop)
+            unused = self._mean.new_empty(0)
+            torch.native_batch_norm(
+                _as_image(self._frames[from_start, rows]),
+                self._weight,
+                self._bias,
+                self._mean,
+                self._variance,
+                False,
+                0.0,
+                self._eps,
+                out=(_as_image(written), unused, unused.clone()),
+            )
+            self._modulate(written, from_start, rows)
+            if self._activation is functional.silu:  # that of all published models
+                functional.silu(written, inplace=True)
+            else:
+                written.copy_(self._activation(written))
 
-    def _modulated(self, frames: slice, rows: slice) -> Tensor:
-        normed = self._normed(self._frames[frames, rows])
+    def _modulate(self, normed: Tensor, frames: slice, rows: slice) -> None:
         if self._modulation is None:
-            return normed
+            return
         latent_rows = slice(rows.start // self._tile_rows, rows.stop // self._tile_rows)
-        scale, shift = (values[frames, latent_rows] for values in self._modulation)
+        scale, shift = (values[frames, latent_rows, None, :, None] for values in self._modulation)
         # One latent modulates a tile of pixels.
-        tiles = normed.unflatten(2, (scale.shape[2], -1)).unflatten(1, (scale.shape[1], -1))
-        return torch.addcmul(shift[:, :, None, :, None], tiles, scale[:, :, None, :, None]).view_as(normed)
-
-    def _normed(self, frames: Tensor) -> Tensor:
-        normed = torch.batch_norm(
-            _as_image(frames), self._weight, self._bias, self._mean, self._variance, False, 0.0, self._eps, False
-        )
-        return normed.permute(0, 2, 3, 1).view_as(frames)
+        tiles = normed.unflatten(2, (scale.shape[3], -1)).unflatten(1, (scale.shape[1], -1))
+        torch.addcmul(shift, tiles, scale, out=tiles)
 
 
 def convolve_in_windows(
     conv: nn.Conv3d,
     norms: Sequence[BlockNorm],
     pasts: Tensor | None,
-    new_pasts: Tensor,
     out: Tensor,
     workspace: Workspace,
     *,
     is_added: bool,
-) -> None:
+    makes_pasts: bool,
+) -> Tensor | None:
     """Norm, activate and convolve a batch over time, causally.
 
     Args:
         conv: the convolution, without padding in time.
         norms: of each sample.
         pasts: (B, C, P, H, W), the frames before these, normed and activated; None repeats the first frame.
-        new_pasts: (B, C, P, H, W), filled with the past of the next chunk.
         out: (B, C_out, T, H, W), channels last, receives the result.
         workspace: where the window comes from.
         is_added: add to ``out`` instead of writing over it.
+        makes_pasts: whether a chunk follows.
+
+    Returns:
+        The past of the next chunk (B, C, P, H, W), or None if none follows.
     """
-    _, channels, num_past_frames, height, width = new_pasts.shape
-    num_frames = out.shape[2]
+    num_past_frames, channels = conv.kernel_size[0] - 1, conv.in_channels
+    batch, _, num_frames, height, width = out.shape
     frame_bytes = channels * height * width * out.element_size()
     num_window_frames = min(num_frames, max(MIN_WINDOW_FRAMES, WINDOW_BYTES // frame_bytes))
     window = workspace.empty((1, channels, num_past_frames + num_window_frames, height, width), like=out)
+    new_pasts = out.new_empty((batch, channels, num_past_frames, height, width)) if makes_pasts else None
     for sample, norm in enumerate(norms):
         for start in range(0, num_frames, num_window_frames):
             stop = min(start + num_window_frames, num_frames)
+            if start > 0:
+                for frame in range(num_past_frames):  # one by one: they may overlap where they came from
+                    window[:, :, frame] = window[:, :, num_window_frames + frame]
             norm.write(start, window[:, :, num_past_frames : num_past_frames + stop - start])
             if start == 0:
                 first = window[:, :, num_past_frames : num_past_frames + 1]
                 window[:, :, :num_past_frames] = first if pasts is None else pasts[sample]
-            convolve_frames(
-                conv,
-                window[:, :, : num_past_frames + stop - start],
-                out[sample : sample + 1, :, start:stop],
-                is_added=is_added,
-            )
-            for frame in range(num_past_frames):  # one by one: they may overlap where they came from
-                window[:, :, frame] = window[:, :, stop - start + frame]
-        new_pasts[sample] = window[0, :, :num_past_frames]
+            filled = window[:, :, : num_past_frames + stop - start]
+            convolve_frames(conv, filled, out[sample : sample + 1, :, start:stop], is_added=is_added)
+            if new_pasts is not None and stop == num_frames:
+                new_pasts[sample] = filled[0, :, -num_past_frames:]
     workspace.give_back(window)
+    return new_pasts
 
 
 def convolve_frames(conv: nn.Conv3d, x: Tensor, out: Tensor, *, is_added: bool = False) -> None:

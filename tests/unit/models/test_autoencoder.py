@@ -70,3 +70,33 @@ def test_weights_are_channels_last(autoencoder: VideoAutoencoder, tmp_path) -> N
     for model in (autoencoder, loaded):
         weight = model.decoder.up_blocks[0].resnets[0].conv1.conv.weight
         assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [[25], [1] * 25, [3, 9, 1, 12], [10, 15]])
+def test_a_stream_of_pieces_is_encoded_like_the_whole(autoencoder: VideoAutoencoder, lengths: list[int]) -> None:
+    video = torch.rand(1, 3, 25, 16, 24) * 2 - 1
+    chunks = list(autoencoder.encode_stream(iter(video.split(lengths, dim=2)), 25))
+    assert [chunk.mean.shape[2] for chunk in chunks] == [3, 2, 2]
+    torch.testing.assert_close(torch.cat([chunk.mean for chunk in chunks], dim=2), autoencoder.encode(video).mean)
+
+
+@torch.no_grad()
+def test_pieces_are_taken_as_they_are_needed(autoencoder: VideoAutoencoder) -> None:
+    num_taken = 0
+
+    def pieces():
+        nonlocal num_taken
+        for _ in range(25):
+            num_taken += 1
+            yield torch.zeros(1, 3, 1, 16, 24)
+
+    next(autoencoder.encode_stream(pieces(), 25))
+    assert num_taken == 9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("num_frames", "message"), [(17, "got more"), (33, "got 25"), (0, "at least 1")])
+def test_a_wrong_number_of_frames_is_refused(autoencoder: VideoAutoencoder, num_frames: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(autoencoder.encode_stream([torch.zeros(1, 3, 25, 16, 24)], num_frames))
