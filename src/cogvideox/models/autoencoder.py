@@ -29,7 +29,7 @@ from cogvideox.models.autoencoder_blocks import (
     Upsample,
 )
 from cogvideox.models.causal_conv import CausalConv3d
-from cogvideox.models.frame_windows import Workspace
+from cogvideox.models.reused_memory import Workspace
 from cogvideox.models.tiling import TileGrid, Tiling
 
 NUM_FRAMES_PER_ENCODER_CHUNK = 8

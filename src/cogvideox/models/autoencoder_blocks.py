@@ -21,12 +21,11 @@ from cogvideox.models.activations import ACTIVATIONS
 from cogvideox.models.causal_conv import CausalConv3d
 from cogvideox.models.frame_windows import (
     BlockNorm,
-    Workspace,
-    computes_in_place,
     convolve_frames,
     convolve_in_windows,
     num_frames_per_call,
 )
+from cogvideox.models.reused_memory import Workspace, computes_in_place
 
 
 class ChunkPass:

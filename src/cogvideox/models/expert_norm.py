@@ -8,6 +8,7 @@ whole sampling schedule at once if wanted.
 Axes: S segments, N tokens, D width, E width of the timestep embedding.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -56,8 +57,8 @@ class ExpertNorm(nn.Module):
         shift, scale = fold_affine(self.norm, shift, scale)
         normalized = functional.layer_norm(tokens, self.norm.normalized_shape, eps=self.norm.eps)
         parts = layout.split_experts(normalized)
-        rows = zip(_rows(shift, layout), _rows(scale, layout), parts, strict=True)
-        return torch.cat([torch.addcmul(shift_, part, scale_) for shift_, scale_, part in rows], dim=1)
+        rows = zip(_rows(shift, layout), parts, _rows(scale, layout), strict=True)
+        return _addcmul_parts(rows, normalized)
 
 
 class OutputNorm(nn.Module):
@@ -80,10 +81,22 @@ class OutputNorm(nn.Module):
 
 
 def gated_residual(tokens: Tensor, update: Tensor, modulation: Tensor, layout: SequenceLayout) -> Tensor:
-    """Return tokens + gate * update, the gate being that of each token's expert."""
+    """Return tokens + gate * update, the gate being that of each token's expert.
+
+    Without gradients, ``update`` is written over.
+    """
     gates = _rows(modulation[:, VIDEO + 2 :: TEXT], layout)
-    parts = zip(layout.split_experts(tokens), gates, layout.split_experts(update), strict=True)
-    return torch.cat([torch.addcmul(part, gate, change) for part, gate, change in parts], dim=1)
+    parts = zip(layout.split_experts(tokens), layout.split_experts(update), gates, strict=True)
+    return _addcmul_parts(parts, update)
+
+
+def _addcmul_parts(parts: Iterable[tuple[Tensor, Tensor, Tensor]], second: Tensor) -> Tensor:
+    """Return first + second * third of all parts, joined; without gradients, in the memory of ``second``."""
+    if torch.is_grad_enabled():
+        return torch.cat([torch.addcmul(*part) for part in parts], dim=1)
+    for part in parts:
+        torch.addcmul(*part, out=part[1])
+    return second
 
 
 def fold_affine(norm: nn.LayerNorm, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

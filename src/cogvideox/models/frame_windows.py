@@ -1,66 +1,26 @@
 """Norm, activation and causal convolution without autograd: in place, a few frames at a time.
 
-The same mathematics as the differentiable modules in another order of memory accesses. On a CPU a fresh buffer of
-hundreds of MB costs more than the arithmetic on it, because its pages are handed out and zeroed anew: filling such a
-tensor takes eight times as long as filling an old one. So buffers are reused (`Workspace`), elementwise work runs in
-blocks that fit the cache, and a convolution sees a window of a few frames, which also bounds memory.
+The same mathematics as the differentiable modules in another order of memory accesses: buffers are reused, elementwise
+work runs in blocks that fit the cache, and a convolution sees a window of a few frames, which also bounds memory.
 
 Axes: B batch, C channels, T frames, P past frames, H W rows and columns, t h w those of the latents, G groups.
 Everything is laid out channels last, so whole frames, and whole rows of a frame, are contiguous.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cogvideox.models.reused_memory import RESULT_BYTES, Workspace
+
 BLOCK_BYTES = 2**21
 """Elementwise work on this much at a time stays in the second-level caches."""
-RESULT_BYTES = 24 * 2**20
-"""Convolution results up to here come from memory that malloc keeps; glibc maps those over 32 MiB anew each time."""
 WINDOW_BYTES = 192 * 2**20
 """A window has at least `MIN_WINDOW_FRAMES`, however large they are."""
 MIN_WINDOW_FRAMES = 4
-
-
-def computes_in_place(x: Tensor) -> bool:
-    """Whether nothing needs gradients, on a CPU; elsewhere allocators keep memory themselves."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
-
-
-class Workspace:
-    """Memory that is used again and again, in tensors of any size."""
-
-    def __init__(self) -> None:
-        self._free: list[Tensor] = []
-        self._lent: dict[int, Tensor] = {}
-
-    def empty(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return an uninitialized (B, C, T, H, W), channels last, with the dtype and device of ``like``."""
-        size = math.prod(shape)
-        fitting = [buffer for buffer in self._free if buffer.numel() >= size and buffer.dtype == like.dtype]
-        if fitting:
-            buffer = min(fitting, key=Tensor.numel)
-            self._forget(buffer)
-        else:
-            if self._free:  # A larger one takes its place, or memory would grow from stage to stage.
-                self._forget(max(self._free, key=Tensor.numel))
-            buffer = torch.empty(size, dtype=like.dtype, device=like.device)
-        self._lent[buffer.data_ptr()] = buffer
-        batch, channels, frames, height, width = shape
-        return buffer[:size].view(batch, frames, height, width, channels).permute(0, 4, 1, 2, 3)
-
-    def give_back(self, tensor: Tensor) -> None:
-        """Let the memory of a tensor from `empty` be used again; any other tensor is left alone."""
-        buffer = self._lent.pop(tensor.data_ptr(), None)
-        if buffer is not None:
-            self._free.append(buffer)
-
-    def _forget(self, buffer: Tensor) -> None:
-        self._free = [other for other in self._free if other is not buffer]
 
 
 class BlockNorm:

@@ -8,7 +8,7 @@ import torch
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.models import frame_windows
 from cogvideox.models.autoencoder import VideoAutoencoder
-from cogvideox.models.frame_windows import Workspace
+from cogvideox.models.reused_memory import Workspace
 from random_checkpoint import randomise
 
 CONFIG = AutoencoderConfig(block_out_channels=(4, 8, 8, 16), layers_per_block=1, norm_num_groups=2, latent_channels=4)
