@@ -16,6 +16,7 @@ from cogvideox.diffusion.samplers import NoiseSource, SamplerName
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
+from cogvideox.generation.scheduled_transformer import ScheduledTransformer
 from cogvideox.media.video import Video, to_frames
 
 OnStep = Callable[[int, int], None]
@@ -179,8 +180,9 @@ class VideoGenerator:
         noise = rng.draw((len(seeds), channels, num_padding_frames + time, height, width), self.device)
         start = state = DenoiseState(0, noise, rng_state=rng.get_state())
         prediction_type = self.noise_schedule.config.prediction_type
+        predict = ScheduledTransformer(self.transformer, plan)
         for state in denoise(
-            self.transformer, start, plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type
+            predict, start, plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type
         ):
             if on_step is not None:
                 on_step(state.step_index, plan.num_steps)

@@ -4,6 +4,7 @@ Axes: S segments, N tokens, K heads, d channels of a head.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 from typing import Literal
@@ -77,19 +78,24 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, backend: AttentionBackend
     return (scores.softmax(-1) @ value).transpose(1, 2)
 
 
-def choose_backend(query: Tensor, max_score: float) -> AttentionBackend:
-    """Return what "auto" means for queries (S, N, K, d) whose scores are at most ``max_score``.
+def choose_backend(query: Tensor, max_score: Callable[[], float]) -> AttentionBackend:
+    """Return the fastest backend that is exact enough.
 
-    "blockwise" where it was measured to be faster and rounds scores no worse than sdpa rounds probabilities.
+    Args:
+        query: (S, N, K, d).
+        max_score: returns a bound of the scores.
+
+    Returns:
+        "blockwise" where it was measured to be faster and rounds scores no worse than sdpa rounds probabilities.
     """
     is_blockwise = (
         query.device.type == "cpu"
         and query.dtype == torch.bfloat16
         and not torch.is_grad_enabled()
         and query.shape[1] >= MIN_BLOCKWISE_TOKENS
-        and max_score <= MAX_ROUNDED_SCORE
         and torch.cpu._is_avx512_bf16_supported()
         and not torch.cpu._is_amx_tile_supported()
+        and max_score() <= MAX_ROUNDED_SCORE
     )
     return "blockwise" if is_blockwise else "sdpa"
 

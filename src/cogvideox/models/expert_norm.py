@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cogvideox.models.reused_memory import computes_in_place
 from cogvideox.models.sequence_layout import SequenceLayout
 
 VIDEO, TEXT = 0, 3
@@ -92,7 +93,7 @@ def gated_residual(tokens: Tensor, update: Tensor, modulation: Tensor, layout: S
 
 def _addcmul_parts(parts: Iterable[tuple[Tensor, Tensor, Tensor]], second: Tensor) -> Tensor:
     """Return first + second * third of all parts, joined; without gradients, in the memory of ``second``."""
-    if torch.is_grad_enabled():
+    if not computes_in_place(second):
         return torch.cat([torch.addcmul(*part) for part in parts], dim=1)
     for part in parts:
         torch.addcmul(*part, out=part[1])

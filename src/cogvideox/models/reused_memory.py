@@ -14,8 +14,11 @@ RESULT_BYTES = 24 * 2**20
 
 
 def computes_in_place(x: Tensor) -> bool:
-    """Whether nothing needs gradients, on a CPU; elsewhere allocators keep memory themselves."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+    """Whether nothing needs gradients, on a CPU; elsewhere allocators keep memory themselves.
+
+    Not under autocast, where results have other dtypes than what they would be written over.
+    """
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 class Workspace:

@@ -368,8 +368,7 @@ class SelfAttention(nn.Module):
         query, key = self.norm_q(query), self.norm_k(key)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        if backend is None:  # Reading the bound would wait for another device.
-            backend = choose_backend(query, self._max_score()) if query.device.type == "cpu" else "sdpa"
+        backend = backend or choose_backend(query, self._max_score)
         return self.to_out[0](attention(query, key, value, layout, backend=backend).flatten(-2))
 
     @torch.no_grad()

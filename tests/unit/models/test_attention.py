@@ -72,10 +72,13 @@ def test_choice(monkeypatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     with torch.no_grad():
-        assert choose_backend(query, 8.0) == "blockwise"
-        assert choose_backend(query, 11.0) == "sdpa", "large scores must not be rounded"
-        assert choose_backend(query[:, :500], 8.0) == "sdpa" and choose_backend(query.float(), 8.0) == "sdpa"
+        assert choose_backend(query, lambda: 8.0) == "blockwise"
+        assert choose_backend(query, lambda: 11.0) == "sdpa", "large scores must not be rounded"
+        assert (
+            choose_backend(query[:, :500], lambda: 8.0) == "sdpa"
+            and choose_backend(query.float(), lambda: 8.0) == "sdpa"
+        )
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-        assert choose_backend(query, 8.0) == "sdpa"
+        assert choose_backend(query, lambda: 8.0) == "sdpa"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert choose_backend(query, 8.0) == "sdpa", "gradients"
+    assert choose_backend(query, lambda: 8.0) == "sdpa", "gradients"
