@@ -114,7 +114,10 @@ class Encoder(nn.Module):
     def forward(
         self, pixels: Tensor, state: EncoderState, workspace: Workspace | None = None, *, is_end_of_clip: bool = False
     ) -> tuple[Tensor, EncoderState]:
-        """Encode one chunk (B, 3, T, H, W) in [-1, 1] to mean and log variance (B, 2Z, t, h, w)."""
+        """Encode one chunk (B, 3, T, H, W) in [-1, 1] to mean and log variance (B, 2Z, t, h, w).
+
+        The remaining arguments are as for `ChunkPass`.
+        """
         chunk = ChunkPass(state.pasts, None, workspace, is_end_of_clip=is_end_of_clip)
         x = chunk.convolve(self.conv_in, pixels)
         for stage in self.down_blocks:
@@ -153,7 +156,10 @@ class Decoder(nn.Module):
     def forward(
         self, latents: Tensor, state: DecoderState, workspace: Workspace | None = None, *, is_end_of_clip: bool = False
     ) -> tuple[Tensor, DecoderState]:
-        """Decode one chunk (B, Z, t, h, w) to pixels (B, 3, T, H, W), nominally in [-1, 1]."""
+        """Decode one chunk (B, Z, t, h, w) to pixels (B, 3, T, H, W), nominally in [-1, 1].
+
+        The remaining arguments are as for `ChunkPass`.
+        """
         chunk = ChunkPass(state.pasts, latents, workspace, is_end_of_clip=is_end_of_clip)
         x = chunk.convolve(self.conv_in, latents)
         x = self.mid_block(x, chunk)

@@ -44,13 +44,14 @@ class ChunkPass:
         Args:
             pasts: of all causal convolutions in running order; empty at the start of a clip.
             latents: (B, Z, t, h, w) that condition the norms; None in the encoder.
-            workspace: reused from chunk to chunk, without gradients.
+            workspace: reused from chunk to chunk; given one, a pass without gradients writes over ``pasts`` too.
             is_end_of_clip: no chunk follows, so no pasts are kept for it.
         """
         self.is_start_of_clip = not pasts
         self.is_end_of_clip = is_end_of_clip
         self.latents = latents
         self.workspace = Workspace() if workspace is None else workspace
+        self._may_write_over_pasts = workspace is not None
         self._old: Iterator[Tensor] = iter(pasts)
         self._new: list[Tensor] = []
 
@@ -92,17 +93,16 @@ class ChunkPass:
         else:
             out = self.workspace.empty(shape, like=x)
         norms = [BlockNorm(norm, activation, x, modulation, sample) for sample in range(len(x))]
-        new_past = convolve_in_windows(
-            conv.conv,
-            norms,
-            self._next_past(),
-            out,
-            self.workspace,
-            is_added=residual is not None,
-            makes_pasts=not self.is_end_of_clip,
-        )
-        if new_past is not None:
+        past, new_past = self._next_past(), None
+        if not self.is_end_of_clip:
+            if past is not None and self._may_write_over_pasts:
+                new_past = past
+            else:
+                new_past = x.new_empty((*x.shape[:2], conv.num_past_frames, *x.shape[3:]))
             self._new.append(new_past)
+        convolve_in_windows(
+            conv.conv, norms, past, out, self.workspace, is_added=residual is not None, new_pasts=new_past
+        )
         return out
 
     def project(self, conv: nn.Conv3d, x: Tensor) -> Tensor:

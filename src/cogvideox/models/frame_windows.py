@@ -110,8 +110,8 @@ def convolve_in_windows(
     workspace: Workspace,
     *,
     is_added: bool,
-    makes_pasts: bool,
-) -> Tensor | None:
+    new_pasts: Tensor | None,
+) -> None:
     """Norm, activate and convolve a batch over time, causally.
 
     Args:
@@ -121,17 +121,13 @@ def convolve_in_windows(
         out: (B, C_out, T, H, W), channels last, receives the result.
         workspace: where the window comes from.
         is_added: add to ``out`` instead of writing over it.
-        makes_pasts: whether a chunk follows.
-
-    Returns:
-        The past of the next chunk (B, C, P, H, W), or None if none follows.
+        new_pasts: (B, C, P, H, W), receives the past of the next chunk; may be ``pasts``, None if no chunk follows.
     """
     num_past_frames, channels = conv.kernel_size[0] - 1, conv.in_channels
-    batch, _, num_frames, height, width = out.shape
+    num_frames, height, width = out.shape[2:]
     frame_bytes = channels * height * width * out.element_size()
     num_window_frames = min(num_frames, max(MIN_WINDOW_FRAMES, WINDOW_BYTES // frame_bytes))
     window = workspace.empty((1, channels, num_past_frames + num_window_frames, height, width), like=out)
-    new_pasts = out.new_empty((batch, channels, num_past_frames, height, width)) if makes_pasts else None
     for sample, norm in enumerate(norms):
         for start in range(0, num_frames, num_window_frames):
             stop = min(start + num_window_frames, num_frames)
@@ -147,7 +143,6 @@ def convolve_in_windows(
             if new_pasts is not None and stop == num_frames:
                 new_pasts[sample] = filled[0, :, -num_past_frames:]
     workspace.give_back(window)
-    return new_pasts
 
 
 def convolve_frames(conv: nn.Conv3d, x: Tensor, out: Tensor, *, is_added: bool = False) -> None:
