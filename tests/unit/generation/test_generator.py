@@ -112,7 +112,7 @@ def test_a_stopped_run_goes_on_from_any_state() -> None:
 
 def test_guidance_is_switched_off_at_scale_one(generator: VideoGenerator) -> None:
     calls: list[int] = []
-    handle = generator.transformer.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    handle = generator.transformer.patch_embed.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     generator.text_to_video("a cat", guidance_scale=1.0, **SMALL)
     generator.text_to_video("a cat", guidance_scale=1.5, **SMALL)
     handle.remove()
