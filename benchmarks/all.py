@@ -1,4 +1,4 @@
-"""Run every claim and write the table of docs/performance.md (about half an hour on 2 cores)."""
+"""Run every claim and write the table of docs/performance.md."""
 
 import json
 import subprocess
