@@ -58,8 +58,10 @@ def _weight_gradient_may_hang(padded: Tensor, num_output_frames: int) -> bool:
     """Whether oneDNN's bf16 weight gradient is known never to return here.
 
     Seen with torch 2.13 on CPUs with AMX: kernel 3, at most 6 output frames of 64x64 px and larger, in both memory
-    formats; 7 frames and more are fine (docs/decisions.md).
+    formats; 7 frames and more are fine, and 32x32 px (docs/decisions.md). Nothing is known of sizes between.
     """
-    if padded.device.type != "cpu" or not torch.is_grad_enabled() or num_output_frames > 6:
+    if padded.device.type != "cpu" or not torch.is_grad_enabled() or not torch.cpu._is_amx_tile_supported():
+        return False
+    if num_output_frames > 6 or padded.shape[3] * padded.shape[4] <= 32 * 32:
         return False
     return padded.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")

@@ -9,7 +9,7 @@ K heads, d channels of a head, E width of the timestep embedding.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
@@ -24,6 +24,7 @@ from cogvideox.configs import ActivationName, TransformerConfig
 from cogvideox.models.activations import ACTIVATIONS
 from cogvideox.models.attention import AttentionBackend, attention, choose_backend
 from cogvideox.models.expert_norm import ExpertNorm, Modulation, OutputNorm, gated_residual
+from cogvideox.models.linear import GeluForm, prepare_linear
 from cogvideox.models.patch_embedding import PatchEmbedding, token_grid, unpatchify
 from cogvideox.models.reused_memory import RESULT_BYTES, computes_in_place
 from cogvideox.models.rotary import rotary_table, rotate
@@ -363,13 +364,15 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """Return the attended tokens (S, N, D)."""
         query, key, value = (
-            project(x).unflatten(-1, (-1, self.head_dim)) for project in (self.to_q, self.to_k, self.to_v)
+            prepare_linear(project, x)(x).unflatten(-1, (-1, self.head_dim))
+            for project in (self.to_q, self.to_k, self.to_v)
         )
         query, key = self.norm_q(query), self.norm_k(key)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
         backend = backend or choose_backend(query, self._max_score)
-        return self.to_out[0](attention(query, key, value, layout, backend=backend).flatten(-2))
+        attended = attention(query, key, value, layout, backend=backend).flatten(-2)
+        return prepare_linear(self.to_out[0], attended)(attended)
 
     @torch.no_grad()
     def _max_score(self) -> float:
@@ -395,9 +398,9 @@ class FeedForward(nn.Module):
         """Return a tensor of the same shape (..., D); without gradients, a few thousand tokens at a time."""
         if self.training or not computes_in_place(x):
             return self.net(x)
-        tokens = x.flatten(0, -2)
+        up, down = self.net[0].prepare(x), prepare_linear(self.net[2], x)
         step = max(1, RESULT_BYTES // (4 * x.shape[-1] * x.element_size()))
-        return torch.cat([self.net(block) for block in tokens.split(step)]).view_as(x)
+        return torch.cat([down(up(block)) for block in x.flatten(0, -2).split(step)]).view_as(x)
 
 
 class GeluProjection(nn.Module):
@@ -405,16 +408,16 @@ class GeluProjection(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, activation: str) -> None:
         super().__init__()
-        self.approximate = "tanh" if activation == "gelu-approximate" else "none"
+        self.approximate: GeluForm = "tanh" if activation == "gelu-approximate" else "none"
         self.proj = nn.Linear(in_channels, out_channels)
+
+    def prepare(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return this layer as the function that is fastest for (..., in_channels)."""
+        return prepare_linear(self.proj, x, gelu=self.approximate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., out_channels)."""
-        is_fused = computes_in_place(x) and x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        if is_fused:  # One pass less over four times the width, and one rounding less.
-            proj = self.proj
-            return torch.ops.mkldnn._linear_pointwise(x, proj.weight, proj.bias, "gelu", [], self.approximate)
-        return functional.gelu(self.proj(x), approximate=self.approximate)
+        return self.prepare(x)(x)
 
 
 class TimestepEmbedding(nn.Module):

@@ -52,9 +52,9 @@ def test_varlen_says_what_it_needs() -> None:
         attention(*torch.randn(3, 1, 9, 2, 4), layout, backend="varlen")
 
 
-@pytest.mark.parametrize("score_bytes", [1, 40, 10_000])
-def test_blockwise_with_any_size_of_blocks(monkeypatch, score_bytes: int) -> None:
-    monkeypatch.setattr(attention_module, "SCORE_BYTES", score_bytes)
+@pytest.mark.parametrize("max_block_rows", [1, 4, 100])
+def test_blockwise_with_any_size_of_blocks(monkeypatch, max_block_rows: int) -> None:
+    monkeypatch.setattr(attention_module, "MAX_BLOCK_ROWS", max_block_rows)
     layout = SequenceLayout.of_grids(3, [(1, 2, 3)] * 2)
     query, key, value = torch.randn(3, 2, 9, 3, 4, dtype=torch.float64)
     attended = attention(query, key, value, layout, backend="blockwise")

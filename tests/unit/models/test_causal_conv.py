@@ -41,12 +41,16 @@ def test_the_other_formulation_is_the_same_convolution() -> None:
         torch.testing.assert_close(got, wanted)
 
 
-def test_the_other_formulation_is_used_only_where_the_backward_pass_may_hang() -> None:
-    short, long = torch.zeros(1, 1, 8, 2, 2), torch.zeros(1, 1, 9, 2, 2)
+def test_the_other_formulation_is_used_only_where_the_backward_pass_may_hang(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    short, long, small = torch.zeros(1, 1, 8, 64, 64), torch.zeros(1, 1, 9, 64, 64), torch.zeros(1, 1, 8, 32, 32)
     assert not _weight_gradient_may_hang(short, num_output_frames=6)
     assert _weight_gradient_may_hang(short.bfloat16(), num_output_frames=6)
     assert not _weight_gradient_may_hang(long.bfloat16(), num_output_frames=7)
+    assert not _weight_gradient_may_hang(small.bfloat16(), num_output_frames=6)
     with torch.autocast("cpu", torch.bfloat16):
         assert _weight_gradient_may_hang(short, num_output_frames=6)
     with torch.no_grad():
         assert not _weight_gradient_may_hang(short.bfloat16(), num_output_frames=6)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert not _weight_gradient_may_hang(short.bfloat16(), num_output_frames=6)
