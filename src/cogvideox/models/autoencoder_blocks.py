@@ -25,6 +25,7 @@ from cogvideox.models.frame_windows import (
     convolve_in_windows,
     num_frames_per_call,
 )
+from cogvideox.models.norm_silu import norm_silu
 from cogvideox.models.reused_memory import Workspace, computes_in_place
 
 
@@ -57,11 +58,7 @@ class ChunkPass:
 
     def convolve(self, conv: CausalConv3d, x: Tensor) -> Tensor:
         """Run ``conv`` on (B, C, T, H, W) with its own past."""
-        result, new_past = conv(x, self._next_past())
-        if not self.is_end_of_clip:
-            # Pasts own their memory, so that the chunk's activations can be freed.
-            self._new.append(new_past if new_past.requires_grad else new_past.clone())
-        return result
+        return self._keep_past(*conv(x, self._next_past()))
 
     def norm_activate_convolve(
         self,
@@ -77,7 +74,8 @@ class ChunkPass:
         Without gradients, the residual's memory is written over, and the result's is taken from the workspace unless it
         ``is_kept`` beyond the pass.
         """
-        if not computes_in_place(x) or norm.scope == "frame":
+        is_in_place = computes_in_place(x)
+        if norm.scope == "frame" or not (is_in_place or activation is functional.silu):
             result = self.convolve(conv, activation(self.normalize(norm, x)))
             return result if residual is None else residual + result
         modulation = None
@@ -85,6 +83,10 @@ class ChunkPass:
             assert self.latents is not None
             modulation = norm.modulation(self.latents, x.shape[2], self.is_start_of_clip)
             norm = norm.norm_layer
+        if not is_in_place:
+            padded = norm_silu(norm, x, modulation, self._next_past(), conv.num_past_frames)
+            result = self._keep_past(*conv.convolve_padded(padded))
+            return result if residual is None else residual + result
         shape = (len(x), conv.conv.out_channels, *x.shape[2:])
         if residual is not None:
             out = residual
@@ -123,6 +125,12 @@ class ChunkPass:
     def collect(self) -> tuple[Tensor, ...]:
         """Return the pasts of the next chunk, if one follows."""
         return tuple(self._new)
+
+    def _keep_past(self, result: Tensor, new_past: Tensor) -> Tensor:
+        if not self.is_end_of_clip:
+            # Pasts own their memory, so that the chunk's activations can be freed.
+            self._new.append(new_past if new_past.requires_grad else new_past.clone())
+        return result
 
     def _next_past(self) -> Tensor | None:
         return None if self.is_start_of_clip else next(self._old)
@@ -305,26 +313,39 @@ class Upsample(nn.Module):
         if computes_in_place(x):
             return self._upsample_by_phases(x, sources, chunk.workspace)
         frames = rearrange(x, "b c t h w -> (b t) c h w")
-        frames = self.conv(functional.interpolate(frames, scale_factor=2, mode="nearest"))
-        result = rearrange(frames, "(b t) c h w -> b c t h w", b=x.shape[0])
+        phases = [
+            self._phase(frames, self._phase_weight(row, column), row, column)
+            for row, column in itertools.product((0, 1), repeat=2)
+        ]
+        rows = [torch.stack(phases[:2], dim=3), torch.stack(phases[2:], dim=3)]
+        frames = torch.stack(rows, dim=2).flatten(3, 4).flatten(1, 2)
+        result = rearrange(frames, "(b t) h w c -> b c t h w", b=x.shape[0])
         return result if len(sources) == x.shape[2] else result[:, :, sources]
 
-    def _upsample_by_phases(self, x: Tensor, sources: list[int], workspace: Workspace) -> Tensor:
-        """Return the same as four 2x2 convolutions of the frames as they are, one per position in a tile of 2x2 px.
+    def _phase_weight(self, row: int, column: int) -> Tensor:
+        """Return the kernel that makes the pixels at one position in every tile of 2x2 px from the small frame.
 
         Three rows of the kernel see two rows of the small frame, so two of them can be added first. This takes 4/9 of
         the products, and the enlarged frames never exist.
         """
+        return _add_neighbours(_add_neighbours(self.conv.weight, row, dim=2), column, dim=3)
+
+    def _phase(self, frames: Tensor, weight: Tensor, row: int, column: int) -> Tensor:
+        """Return these pixels (n, H, W, C) of frames (n, C, H, W)."""
+        height, width = frames.shape[2:]
+        phase = functional.conv2d(frames, weight, self.conv.bias, padding=1).permute(0, 2, 3, 1)
+        return phase[:, row : row + height, column : column + width]
+
+    def _upsample_by_phases(self, x: Tensor, sources: list[int], workspace: Workspace) -> Tensor:
+        """Return the same in the workspace's memory, a few frames at a time."""
         batch, channels, _, height, width = x.shape
         out = workspace.empty((batch, channels, len(sources), 2 * height, 2 * width), like=x)
         tiles = out.permute(0, 2, 3, 4, 1).view(batch, len(sources), height, 2, width, 2, channels)
         step = num_frames_per_call(x)
         for row, column in itertools.product((0, 1), repeat=2):
-            weight = _add_neighbours(_add_neighbours(self.conv.weight, row, dim=2), column, dim=3)
+            weight = self._phase_weight(row, column)
             for sample, start in itertools.product(range(batch), range(0, x.shape[2], step)):
-                frames = x[sample, :, start : start + step].transpose(0, 1)
-                phase = functional.conv2d(frames, weight, self.conv.bias, padding=1).permute(0, 2, 3, 1)
-                phase = phase[:, row : row + height, column : column + width]
+                phase = self._phase(x[sample, :, start : start + step].transpose(0, 1), weight, row, column)
                 for frame, source in enumerate(sources):
                     if start <= source < start + step:
                         tiles[sample, frame, :, row, :, column] = phase[source - start]

@@ -34,9 +34,13 @@ class CausalConv3d(nn.Module):
             return self.conv(x), x[:, :, :0]
         if past is None:
             past = x[:, :, :1].expand(-1, -1, self.num_past_frames, -1, -1)
-        padded = torch.cat([past, x], dim=2)
-        new_past = padded[:, :, -self.num_past_frames :]
-        if _weight_gradient_may_hang(padded, num_output_frames=x.shape[2]):
+        return self.convolve_padded(torch.cat([past, x], dim=2))
+
+    def convolve_padded(self, padded: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolve a chunk with its past in front (B, C, P + T, H, W); returns the same as `forward`."""
+        num_frames = padded.shape[2] - self.num_past_frames
+        new_past = padded[:, :, num_frames:]
+        if _weight_gradient_may_hang(padded, num_output_frames=num_frames):
             return self._sum_of_frame_convolutions(padded), new_past
         return self.conv(padded), new_past
 
