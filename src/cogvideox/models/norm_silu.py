@@ -66,8 +66,8 @@ class _NormSilu(torch.autograd.Function):
         return _as_video(padded)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable  # whose type stub hides the names of parameters
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         normed, inverse_deviation, weight, bias, scale, shift = ctx.saved_tensors
         of_padded = _as_pixels(gradients[0])
         of_past, of_frames = of_padded[:, : ctx.num_past_frames], of_padded[:, ctx.num_past_frames :]

@@ -398,7 +398,7 @@ class FeedForward(nn.Module):
         """Return a tensor of the same shape (..., D); without gradients, a few thousand tokens at a time."""
         if self.training or not computes_in_place(x):
             return self.net(x)
-        up, down = self.net[0].prepare(x), prepare_linear(self.net[2], x)
+        up, down = cast(GeluProjection, self.net[0]).prepare(x), prepare_linear(self.net[2], x)
         step = max(1, RESULT_BYTES // (4 * x.shape[-1] * x.element_size()))
         return torch.cat([down(up(block)) for block in x.flatten(0, -2).split(step)]).view_as(x)
 
