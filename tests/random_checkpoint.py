@@ -39,16 +39,22 @@ def randomise(module: torch.nn.Module, seed: int) -> None:
 
 
 def write_random_checkpoint(
-    directory: Path, *, transformer_changes: dict | None = None, scheduler: str = "CogVideoXDDIMScheduler", **schedule
+    directory: Path,
+    *,
+    transformer_changes: dict | None = None,
+    autoencoder_changes: dict | None = None,
+    scheduler: str = "CogVideoXDDIMScheduler",
+    pipeline: str = "CogVideoXPipeline",
+    **schedule,
 ) -> Path:
     """Write all components; returns the directory. ``schedule`` are the scheduler's changed fields."""
     import diffusers
-    from diffusers import AutoencoderKLCogVideoX, CogVideoXPipeline, CogVideoXTransformer3DModel
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
     from transformers import T5Config, T5EncoderModel
 
     torch.manual_seed(0)
     transformer = CogVideoXTransformer3DModel(**TRANSFORMER | (transformer_changes or {}))
-    autoencoder = AutoencoderKLCogVideoX(**AUTOENCODER)
+    autoencoder = AutoencoderKLCogVideoX(**AUTOENCODER | (autoencoder_changes or {}))
     for seed, module in enumerate((transformer, autoencoder)):
         randomise(module, seed)
     tokenizer = write_tokenizer(directory / "tokenizer_source")
@@ -61,8 +67,8 @@ def write_random_checkpoint(
         "snr_shift_scale": 1.0,
     }
     process = getattr(diffusers, scheduler)(**published | schedule)
-    pipeline = CogVideoXPipeline(tokenizer, text_encoder, autoencoder, transformer, process)
-    pipeline.save_pretrained(directory / "model")
+    components = (tokenizer, text_encoder, autoencoder, transformer, process)
+    getattr(diffusers, pipeline)(*components).save_pretrained(directory / "model")
     return directory / "model"
 
 

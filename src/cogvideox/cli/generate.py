@@ -183,7 +183,7 @@ def _check_request(settings: GenerateSettings) -> None:
     parse_device(settings.device)
     if settings.dtype != "auto":
         parse_dtype(settings.dtype)
-    limits.check_is_text_to_video()
+    limits.check_task("text-to-video")
     limits.latent_shape(num_frames=settings.num_frames, height_px=settings.height, width_px=settings.width)
     limits.choose_sampler(settings.sampler)
     limits.check_steps(settings.num_steps)

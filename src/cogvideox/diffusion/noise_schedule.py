@@ -7,6 +7,7 @@ Paper: CogVideoX (arXiv 2408.06072), section 3.3 ("explicit uniform sampling") a
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -31,6 +32,16 @@ class SamplingPlan:
     def num_steps(self) -> int:
         """Calls of the model."""
         return len(self.train_timesteps)
+
+    def last(self, num_steps: int) -> Self:
+        """Return the plan of the last ``num_steps`` steps, which may be 0."""
+        first = self.num_steps - num_steps
+        return type(self)(
+            self.train_timesteps[first:],
+            self.alpha_bars[first:],
+            self.alpha_bars_previous[first:],
+            self.train_timesteps_previous[first:],
+        )
 
 
 class NoiseSchedule:

@@ -19,7 +19,10 @@ from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource, SamplerName
 from cogvideox.generation.conditioning import Conditioning
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(latents (B, C, T, H, W), text (B, L, D), train_timestep (B,)) -> velocity (B, C, T, H, W): the transformer."""
+"""(latents (B, C, T, H, W), text (B, L, D), train_timestep (B,)) -> velocity (B, C, T, H, W): the transformer.
+
+The latents have those of the conditioning's image behind their own channels, if there are any.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def _guided_output(
 ) -> Tensor:
     train_timestep = plan.train_timesteps[step_index]
     model_input = latents.to(conditioning.text.dtype)
+    if conditioning.image_latents is not None:
+        model_input = torch.cat([model_input, conditioning.image_latents], dim=1)
     timesteps = torch.full((len(latents),), train_timestep, device=latents.device)
     if conditioning.negative_text is None:
         return predict(model_input, conditioning.text, timesteps)

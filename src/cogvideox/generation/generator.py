@@ -1,4 +1,4 @@
-"""From a prompt to a video: loads a checkpoint, encodes the text, runs the loop, decodes."""
+"""From a prompt, an image or a video to a video: loads a checkpoint, encodes the text, runs the loop, decodes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +17,9 @@ from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
 from cogvideox.generation.scheduled_transformer import ScheduledTransformer
+from cogvideox.generation.tasks import GenerationTask, ImageTask, TextTask, VideoTask, read_source
+from cogvideox.media.geometry import num_frames_of_latents
+from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
 
 OnStep = Callable[[int, int], None]
@@ -46,7 +49,7 @@ class SamplingOptions(TypedDict, total=False):
 
 
 class VideoGenerator:
-    """A loaded text-to-video model."""
+    """A loaded text-to-video or image-to-video model."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.transformer = checkpoint.transformer
@@ -112,6 +115,61 @@ class VideoGenerator:
         """
         return self.text_to_videos([prompt], [seed], fps=fps, **options)[0]
 
+    def image_to_video(
+        self,
+        prompt: str,
+        image: Picture,
+        *,
+        seed: int = 0,
+        fps: float | None = None,
+        fit: Fit = "crop",
+        **options: Unpack[SamplingOptions],
+    ) -> Video:
+        """Make one video that begins with an image; for image-to-video models (paper section 4.2).
+
+        Args:
+            prompt: what happens in it.
+            image: a Pillow image, an array (H, W, 3) uint8, or a file. It is fitted to the video's size.
+            seed: as for `text_to_video`.
+            fps: as for `text_to_video`.
+            fit: "crop" cuts the middle out of an image of another aspect ratio, "pad" adds black.
+            **options: see `SamplingOptions`.
+
+        Raises:
+            ValueError: an argument is out of range, the image cannot be read, or the model takes no image.
+        """
+        return self.image_to_videos([prompt], [image], [seed], fps=fps, fit=fit, **options)[0]
+
+    def video_to_video(
+        self,
+        prompt: str,
+        source: Video | np.ndarray | str | Path,
+        *,
+        strength: float = 0.8,
+        seed: int = 0,
+        fps: float | None = None,
+        fit: Fit = "crop",
+        **options: Unpack[SamplingOptions],
+    ) -> Video:
+        """Make one video out of another (SDEdit, Meng et al., arXiv 2108.01073): noise is added, then taken away.
+
+        Args:
+            prompt: what to show.
+            source: a `Video`, an array (T, H, W, 3) uint8, or a file; of its frames the first ``num_frames``, by
+                default as many as the model makes. They are fitted to the video's size.
+            strength: share of the steps that are taken: 0 gives the source through the autoencoder, 1 nothing of it.
+            seed: as for `text_to_video`.
+            fps: that of the source by default, of an array's the model's own.
+            fit: as for `image_to_video`.
+            **options: see `SamplingOptions`.
+
+        Raises:
+            ValueError: an argument is out of range, or the source cannot be read or is too short.
+        """
+        video = read_source(source, self.limits.native_fps)
+        latents = self.video_to_latents([prompt], [video.frames], [seed], strength=strength, fit=fit, **options)
+        return self._to_videos(latents, video.fps if fps is None else fps)[0]
+
     def text_to_videos(
         self,
         prompts: Sequence[str],
@@ -121,17 +179,66 @@ class VideoGenerator:
         **options: Unpack[SamplingOptions],
     ) -> list[Video]:
         """Make one video per prompt and seed, in one batch. Arguments and errors as for `text_to_video`."""
-        latents = self.text_to_latents(prompts, seeds, **options)
-        chunks = [to_frames(chunk) for chunk in self._decode(latents)]
-        return [
-            Video(frames, self.limits.native_fps if fps is None else fps) for frames in np.concatenate(chunks, axis=1)
-        ]
+        return self._to_videos(self.text_to_latents(prompts, seeds, **options), fps)
+
+    def image_to_videos(
+        self,
+        prompts: Sequence[str],
+        images: Sequence[Picture],
+        seeds: Sequence[int],
+        *,
+        fps: float | None = None,
+        fit: Fit = "crop",
+        **options: Unpack[SamplingOptions],
+    ) -> list[Video]:
+        """Make one video per prompt, image and seed, in one batch. Arguments and errors as for `image_to_video`."""
+        return self._to_videos(self.image_to_latents(prompts, images, seeds, fit=fit, **options), fps)
+
+    def text_to_latents(
+        self, prompts: Sequence[str], seeds: Sequence[int], **options: Unpack[SamplingOptions]
+    ) -> Tensor:
+        """Make the latents of one video per prompt and seed: (B, C, T, H, W) float32, scaled.
+
+        Arguments and errors as for `text_to_video`.
+        """
+        return self._sample(prompts, seeds, TextTask(), **options)
+
+    def image_to_latents(
+        self,
+        prompts: Sequence[str],
+        images: Sequence[Picture],
+        seeds: Sequence[int],
+        *,
+        fit: Fit = "crop",
+        **options: Unpack[SamplingOptions],
+    ) -> Tensor:
+        """Make latents as `text_to_latents` does, with an image each. Arguments and errors as for `image_to_video`."""
+        return self._sample(prompts, seeds, ImageTask(tuple(read_picture(image) for image in images), fit), **options)
+
+    def video_to_latents(
+        self,
+        prompts: Sequence[str],
+        sources: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        *,
+        strength: float = 0.8,
+        fit: Fit = "crop",
+        **options: Unpack[SamplingOptions],
+    ) -> Tensor:
+        """Make latents as `text_to_latents` does, out of one source (T, H, W, 3) uint8 each.
+
+        Arguments and errors as for `video_to_video`.
+        """
+        if options.get("num_frames") is None and sources:
+            options["num_frames"] = self.limits.num_frames_of_source(min(map(len, sources)))
+        return self._sample(prompts, seeds, VideoTask(tuple(sources), strength, fit), **options)
 
     @torch.no_grad()
-    def text_to_latents(
+    def _sample(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
+        task: GenerationTask,
         *,
         negative_prompt: str = "",
         num_frames: int | None = None,
@@ -143,50 +250,38 @@ class VideoGenerator:
         sampler: SamplerName | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Make the latents of one video per prompt and seed: (B, C, T, H, W) float32, scaled.
-
-        Args:
-            prompts: what to show.
-            seeds: one per prompt.
-            negative_prompt: this and all that follow: see `SamplingOptions`.
-            num_frames: of each video.
-            height_px: of each video.
-            width_px: of each video.
-            num_steps: calls of the transformer.
-            guidance_scale: how strongly the prompts are followed.
-            guidance_mode: how the scale changes over the steps.
-            sampler: how a step is taken.
-            on_step: called after every step.
-
-        Raises:
-            ValueError: an argument is out of range.
-        """
-        self.limits.check_is_text_to_video()
+        self.limits.check_task(task.name)
         shape = self.limits.latent_shape(num_frames=num_frames, height_px=height_px, width_px=width_px)
         _check_texts(prompts, seeds)
+        task.check(len(prompts), num_frames_of_latents(shape[1], self.autoencoder.config.temporal_compression_ratio))
         chosen_sampler = self.limits.choose_sampler(sampler)
         check_guidance(guidance_mode, guidance_scale)
         self.limits.check_steps(num_steps)
-        plan = self.noise_schedule.plan(num_steps)
+        rng = NoiseSource.from_seeds(seeds, self.transformer.dtype)
+        num_padding_frames = self.limits.num_padding_frames(shape[1])
+        # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_pipeline.py).
+        start = task.start(self.autoencoder, rng, shape, num_padding_frames, self.noise_schedule.plan(num_steps))
         conditioning = Conditioning(
             text=self.text_encoder.encode(prompts, self.max_prompt_tokens),
             negative_text=self._encode_negative(negative_prompt, len(prompts)) if guidance_scale > 1 else None,
             guidance_scale=guidance_scale,
             guidance_mode=guidance_mode,
+            image_latents=start.image_latents,
         )
-        num_padding_frames = self.limits.num_padding_frames(shape[1])
-        rng = NoiseSource.from_seeds(seeds, self.transformer.dtype)
-        channels, time, height, width = shape
-        noise = rng.draw((len(seeds), channels, num_padding_frames + time, height, width), self.device)
-        start = state = DenoiseState(0, noise, rng_state=rng.get_state())
+        state = first = DenoiseState(0, start.latents, rng_state=rng.get_state())
         prediction_type = self.noise_schedule.config.prediction_type
-        predict = ScheduledTransformer(self.transformer, plan)
+        predict = ScheduledTransformer(self.transformer, start.plan)
         for state in denoise(
-            predict, start, plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type
+            predict, first, start.plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type
         ):
             if on_step is not None:
-                on_step(state.step_index, plan.num_steps)
+                on_step(state.step_index, start.plan.num_steps)
         return state.latents[:, :, num_padding_frames:]
+
+    def _to_videos(self, latents: Tensor, fps: float | None) -> list[Video]:
+        chunks = [to_frames(chunk) for chunk in self._decode(latents)]
+        fps = self.limits.native_fps if fps is None else fps
+        return [Video(frames, fps) for frames in np.concatenate(chunks, axis=1)]
 
     def decode_frames(self, latents: Tensor) -> Iterator[np.ndarray]:
         """Decode the latents (1, C, T, H, W) of one video: yields (T, H, W, 3) uint8, chunk by chunk."""

@@ -1,12 +1,14 @@
 """What a model can make, known from its configuration alone: a request is checked before any weight is read."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
 from cogvideox.diffusion.guidance import GuidanceMode
 from cogvideox.diffusion.samplers import SAMPLERS, SamplerName
-from cogvideox.media.geometry import check_size, num_latent_frames
+from cogvideox.media.geometry import check_size, num_frames_of_latents, num_latent_frames
+
+Task = Literal["text-to-video", "image-to-video", "video-to-video"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,7 @@ class ModelLimits:
     def native_num_frames(self) -> int:
         """Length that the model was trained for, as decoding gives it: another one than 4k + 1 comes back as 4k."""
         ratio = self.autoencoder.temporal_compression_ratio
-        time = (self.transformer.sample_frames - 1) // ratio + 1
-        return ratio * time - (ratio - 1) * (time % 2)
+        return num_frames_of_latents((self.transformer.sample_frames - 1) // ratio + 1, ratio)
 
     @property
     def native_fps(self) -> float:
@@ -81,14 +82,29 @@ class ModelLimits:
         if not 1 <= num_steps <= num_timesteps:
             raise ValueError(f"num_steps: expected 1 to {num_timesteps}, got {num_steps}")
 
-    def check_is_text_to_video(self) -> None:
-        """Raise ValueError if the transformer wants an image beside the text."""
-        if self.transformer.in_channels != self.autoencoder.latent_channels:
-            raise ValueError(
-                f"model: expected a text-to-video model, whose transformer takes the autoencoder's "
-                f"{self.autoencoder.latent_channels} channels, got one with {self.transformer.in_channels} "
-                "(an image-to-video model)"
-            )
+    @property
+    def takes_image(self) -> bool:
+        """Whether the transformer sees an image beside the text: an image-to-video model."""
+        return self.transformer.in_channels != self.autoencoder.latent_channels
+
+    def check_task(self, task: Task) -> None:
+        """Raise ValueError if the model is not made for a task."""
+        if (task == "image-to-video") != self.takes_image:
+            expected = "an image-to-video model" if task == "image-to-video" else "a text-to-video model"
+            got = "an image-to-video model, give it an image" if self.takes_image else "a text-to-video model"
+            raise ValueError(f"model: {task} needs {expected}, got {got}")
+
+    def num_frames_of_source(self, num_source_frames: int) -> int:
+        """Return how many of a source video's frames become a video: the most that the model can make of them.
+
+        Raises:
+            ValueError: the source is empty.
+        """
+        if num_source_frames < 1:
+            raise ValueError("source: expected at least 1 frame, got 0")
+        num_frames = min(num_source_frames, self.native_num_frames)
+        double = 2 * self.autoencoder.temporal_compression_ratio
+        return num_frames if num_frames % double <= 1 else num_frames // double * double + 1
 
 
 def check_guidance(mode: str, scale: float) -> None:
@@ -97,6 +113,12 @@ def check_guidance(mode: str, scale: float) -> None:
         raise ValueError(f"guidance_mode: expected one of {', '.join(get_args(GuidanceMode))}, got {mode!r}")
     if not 0 <= scale < float("inf"):
         raise ValueError(f"guidance_scale: expected a number of at least 0, got {scale}")
+
+
+def check_strength(strength: float) -> None:
+    """Raise ValueError unless it is 0 to 1."""
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength: expected 0 (the source as it is) to 1 (nothing of it), got {strength}")
 
 
 def check_prompt(prompt: str) -> None:

@@ -24,3 +24,8 @@ def num_latent_frames(num_frames: int, temporal_compression: int) -> int:
     below = max(num_frames // double * double + 1, 1)
     nearest = f"{below} or {below + double}" if num_frames > 1 else "1"
     raise ValueError(f"num_frames: expected {double}k or {double}k + 1, got {num_frames}; try {nearest}")
+
+
+def num_frames_of_latents(num_latent_frames: int, temporal_compression: int) -> int:
+    """Return the frames that latents decode to: 4k for an even number k of them, 4k - 3 for an odd one."""
+    return temporal_compression * num_latent_frames - (temporal_compression - 1) * (num_latent_frames % 2)

@@ -182,9 +182,10 @@ class GaussianPosterior:
         return self.mean
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw latents."""
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + torch.exp(0.5 * self.log_variance) * noise
+        """Draw latents; the generator may be on another device."""
+        device = self.mean.device if generator is None else generator.device
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=device)
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise.to(self.mean.device)
 
     def kl(self) -> Tensor:
         """Return the divergence from the unit Gaussian in nats, mean over all latent elements (a scalar)."""
@@ -241,6 +242,11 @@ class VideoAutoencoder(nn.Module):
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self.encoder.conv_in.conv.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.encoder.conv_in.conv.weight.device
 
     def encode(self, video: Tensor, *, tiling: Tiling | None = None) -> GaussianPosterior:
         """Encode (B, 3, T, H, W) in [-1, 1] to a posterior over (B, Z, t, H/8, W/8).

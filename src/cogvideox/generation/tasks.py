@@ -1,0 +1,191 @@
+"""What a video is made of beside its text: where the loop starts, and what the transformer sees.
+
+Axes: B videos, C latent channels, T latent frames, H W latent rows and columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cogvideox.diffusion.noise_schedule import SamplingPlan
+from cogvideox.diffusion.samplers import NoiseSource
+from cogvideox.generation.model_limits import Task, check_strength
+from cogvideox.media.geometry import num_frames_of_latents
+from cogvideox.media.pictures import Fit, fit_pictures
+from cogvideox.media.video import Video, read_video, to_tensor
+from cogvideox.models.autoencoder import VideoAutoencoder
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the loop starts."""
+
+    latents: Tensor
+    """(B, C, T, H, W) float32, as noisy as the plan's first step expects; clean if it has none."""
+    plan: SamplingPlan
+    """The steps to take."""
+    image_latents: Tensor | None = None
+    """(B, C, T, H, W) for the conditioning."""
+
+
+class GenerationTask(Protocol):
+    """One of the tasks below."""
+
+    name: ClassVar[Task]
+
+    def check(self, num_videos: int, num_frames: int) -> None:
+        """Raise ValueError unless there is what ``num_videos`` of ``num_frames`` each need."""
+        ...
+
+    def start(
+        self,
+        autoencoder: VideoAutoencoder,
+        rng: NoiseSource,
+        shape: tuple[int, int, int, int],
+        num_padding_frames: int,
+        plan: SamplingPlan,
+    ) -> Start:
+        """Prepare the loop.
+
+        Args:
+            autoencoder: encodes pictures.
+            rng: of the videos, drawn from in the order of the published pipelines.
+            shape: (C, T, H, W) of the videos' latents.
+            num_padding_frames: latent frames in front of these, dropped in the end (version 1.5).
+            plan: all steps.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """Text alone: start from noise."""
+
+    name: ClassVar[Task] = "text-to-video"
+
+    def check(self, num_videos: int, num_frames: int) -> None:
+        """Accept anything."""
+
+    def start(
+        self,
+        autoencoder: VideoAutoencoder,
+        rng: NoiseSource,
+        shape: tuple[int, int, int, int],
+        num_padding_frames: int,
+        plan: SamplingPlan,
+    ) -> Start:
+        """Draw noise."""
+        return Start(_draw_noise(autoencoder, rng, shape, num_padding_frames), plan)
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """The first frame is given: its latent is seen at every step (paper section 4.2)."""
+
+    images: tuple[np.ndarray, ...]
+    """(H, W, 3) uint8 of each video."""
+    fit: Fit = "crop"
+    name: ClassVar[Task] = "image-to-video"
+
+    def check(self, num_videos: int, num_frames: int) -> None:
+        """Raise ValueError unless there is one image per video."""
+        if len(self.images) != num_videos:
+            raise ValueError(f"images: expected one per prompt ({num_videos}), got {len(self.images)}")
+
+    def start(
+        self,
+        autoencoder: VideoAutoencoder,
+        rng: NoiseSource,
+        shape: tuple[int, int, int, int],
+        num_padding_frames: int,
+        plan: SamplingPlan,
+    ) -> Start:
+        """Encode the images, then draw noise."""
+        scale = autoencoder.config.scaling_factor
+        if autoencoder.config.invert_scale_latents:
+            # Parity: version 1.5 was trained with its images divided (tests/parity/test_tasks.py).
+            scale = 1 / scale
+        first = scale * _encode([image[None] for image in self.images], autoencoder, rng, shape, self.fit)
+        # Parity: the image is in the frame of the padding, if there is one (tests/parity/test_tasks.py).
+        rest = first.new_zeros(*first.shape[:2], num_padding_frames + shape[1] - 1, *first.shape[3:])
+        noise = _draw_noise(autoencoder, rng, shape, num_padding_frames)
+        return Start(noise, plan, torch.cat([first, rest], dim=2))
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """A video is given: noise is added to it, and only the last steps are taken."""
+
+    sources: tuple[np.ndarray, ...]
+    """(T, H, W, 3) uint8 of each video."""
+    strength: float
+    """Share of the steps to take, 0 to 1."""
+    fit: Fit = "crop"
+    name: ClassVar[Task] = "video-to-video"
+
+    def check(self, num_videos: int, num_frames: int) -> None:
+        """Raise ValueError for a strength out of range, too few sources or too short ones."""
+        check_strength(self.strength)
+        if len(self.sources) != num_videos:
+            raise ValueError(f"sources: expected one per prompt ({num_videos}), got {len(self.sources)}")
+        for source in self.sources:
+            if len(source) < num_frames:
+                raise ValueError(f"source: expected at least num_frames ({num_frames}) frames, got {len(source)}")
+
+    def start(
+        self,
+        autoencoder: VideoAutoencoder,
+        rng: NoiseSource,
+        shape: tuple[int, int, int, int],
+        num_padding_frames: int,
+        plan: SamplingPlan,
+    ) -> Start:
+        """Encode the sources, then add noise."""
+        num_frames = num_frames_of_latents(shape[1], autoencoder.config.temporal_compression_ratio)
+        sources = [source[:num_frames] for source in self.sources]
+        encoded = _encode(sources, autoencoder, rng, shape, self.fit)
+        clean = (autoencoder.config.scaling_factor * encoded).float()
+        # What is dropped in the end resembles its neighbour; the published pipeline refuses these lengths.
+        clean = torch.cat([clean[:, :, :1]] * num_padding_frames + [clean], dim=2)
+        plan = plan.last(min(int(plan.num_steps * self.strength), plan.num_steps))
+        if plan.num_steps == 0:
+            return Start(clean, plan)
+        noise = _draw_noise(autoencoder, rng, shape, num_padding_frames)
+        alpha_bar = plan.alpha_bars[0]
+        return Start(alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * noise, plan)
+
+
+def read_source(source: Video | np.ndarray | str | Path, fps: float) -> Video:
+    """Return a source as a video; an array plays at ``fps``. Raises ValueError if it cannot be read."""
+    if isinstance(source, Video):
+        return source
+    return Video(source, fps) if isinstance(source, np.ndarray) else read_video(source)
+
+
+def _draw_noise(
+    autoencoder: VideoAutoencoder, rng: NoiseSource, shape: tuple[int, int, int, int], num_padding_frames: int
+) -> Tensor:
+    channels, time, height, width = shape
+    return rng.draw((len(rng.generators), channels, num_padding_frames + time, height, width), autoencoder.device)
+
+
+def _encode(
+    clips: Sequence[np.ndarray],
+    autoencoder: VideoAutoencoder,
+    rng: NoiseSource,
+    shape: tuple[int, int, int, int],
+    fit: Fit,
+) -> Tensor:
+    """Draw latents (B, C, t, H, W), not scaled, of clips (T, H, W, 3) uint8 after fitting them."""
+    ratio = autoencoder.config.spatial_compression_ratio
+    latents = []
+    for clip, generator in zip(clips, rng.generators, strict=True):
+        fitted = fit_pictures(clip, height_px=shape[2] * ratio, width_px=shape[3] * ratio, fit=fit)
+        pixels = to_tensor(fitted)[None].to(autoencoder.device, autoencoder.dtype)
+        latents.append(autoencoder.encode(pixels).sample(generator))
+    return torch.cat(latents)
