@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cogvideox import VideoGenerator
 from cogvideox.cli import main
 from cogvideox.media.video import read_video
+from random_checkpoint import write_random_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,33 @@ def test_several_seeds_give_several_videos(model, capsys) -> None:
     assert sorted(path.name for path in Path("clips").glob("*.mp4")) == ["000_a-cat_1.mp4", "001_a-cat_2.mp4"]
     code, _, err = run(["generate", "a cat", "--seed", "1", "2", "--out", "clip.mp4", *model], capsys)
     assert code == 2 and "expected a folder" in err
+
+
+def test_a_video_is_made_over_and_can_be_repeated(model, capsys) -> None:
+    assert run(["generate", "a cat", "--out", "a.mp4", "--seed", "5", "--fps", "12", *model], capsys)[0] == 0
+    arguments = ["generate", "a fox", "--video", "a.mp4", "--strength", "0.5", "--seed", "1", *model]
+    code, _, err = run([*arguments, "--out", "b.mp4"], capsys)
+    assert code == 0 and "fitted" not in err
+    settings = json.loads(Path("b.json").read_text())
+    assert (settings["video"], settings["strength"], settings["fps"]) == ("a.mp4", 0.5, 12)
+    assert run(["generate", "--like", "b.json", "--out", "c.mp4"], capsys)[0] == 0
+    assert Path("b.mp4").read_bytes() == Path("c.mp4").read_bytes()
+    code, _, err = run(["generate", "--like", "b.json", "--out", "d.mp4", "--height", "64", "--fit", "pad"], capsys)
+    assert code == 0 and "fitted from 32x32 to 32x64 px (pad)" in err
+    assert read_video("d.mp4").frames.shape == (9, 64, 32, 3)
+
+
+def test_an_image_begins_a_video(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline = "CogVideoXImageToVideoPipeline"
+    model = write_random_checkpoint(tmp_path, transformer_changes={"in_channels": 32}, pipeline=pipeline)
+    Image.new("RGB", (50, 32), "red").save("red.png")
+    arguments = ["generate", "a cat", "--model", str(model), *FAST]
+    code, _, err = run([*arguments, "--image", "red.png", "--out", "a.mp4"], capsys)
+    assert code == 0 and "fitted from 50x32 to 32x32 px (crop)" in err, err
+    assert json.loads(Path("a.json").read_text())["image"] == "red.png"
+    code, _, err = run([*arguments, "--out", "b.mp4"], capsys)
+    assert code == 2 and "give it an image" in err and not Path("b.mp4").exists()
 
 
 def test_lost_tokens_are_counted(model, capsys) -> None:
@@ -176,6 +205,11 @@ def test_a_full_disk_leaves_nothing(random_checkpoint: Path, tmp_path: Path) -> 
         (["a cat", "--like", "absent.json"], 2, "absent.json"),
         (["a cat", "--prompts-file", "absent.txt"], 2, "not both"),
         (["--prompts-file", "absent.txt"], 2, "absent.txt"),
+        (["a cat", "--image", "absent.png"], 2, "image-to-video model"),
+        (["a cat", "--video", "absent.mp4"], 2, "absent.mp4"),
+        (["a cat", "--video", "absent.mp4", "--image", "absent.png"], 2, "not both"),
+        (["a cat", "--strength", "0.5"], 2, "--video"),
+        (["a cat", "--fit", "stretch"], 2, "crop or pad"),
         (["a cat", "--model", "no-such-model"], 3, "no-such-model"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``cogvideox generate``: a prompt, or a file of prompts, to mp4 files."""
+"""``cogvideox generate``: a prompt, or a file of prompts, perhaps with an image or a video, to mp4 files."""
 
 import dataclasses
 import json as json_module
@@ -18,9 +18,15 @@ import cogvideox
 from cogvideox.cli.output import BAD_INPUT, OK, PARTLY_FAILED, StepProgress, exit_code_of, print_json, report_error
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
     from cogvideox.generation.generator import VideoGenerator
+    from cogvideox.generation.model_limits import Task
+    from cogvideox.media.video import Video
 
 MAX_SEED = 2**31
+DEFAULT_STRENGTH = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,10 @@ class GenerateSettings:
     seed: int
     model: str = "tiny"
     negative_prompt: str = ""
+    image: str | None = None
+    video: str | None = None
+    strength: float | None = None
+    fit: str = "crop"
     num_frames: int | None = None
     height: int | None = None
     width: int | None = None
@@ -47,6 +57,10 @@ def generate(
     prompt: str | None = None,
     *,
     model: str | None = None,
+    image: Path | None = None,
+    video: Path | None = None,
+    strength: float | None = None,
+    fit: str | None = None,
     out: Path | None = None,
     seed: Annotated[list[int] | None, Parameter(negative="", consume_multiple=True)] = None,
     num_steps: int | None = None,
@@ -65,7 +79,7 @@ def generate(
     force: bool = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Make a video of a prompt.
+    """Make a video of a prompt, with an image or a video to start from if given.
 
     Parameters
     ----------
@@ -73,6 +87,14 @@ def generate(
         What the video shows.
     model
         Embedded model or checkpoint directory in the diffusers layout (default: tiny).
+    image
+        Picture that the video begins with; for image-to-video models.
+    video
+        Video to make over: its first frames, as many as --num-frames.
+    strength
+        With --video: share of the steps taken, 0 (the video as it is) to 1 (nothing of it) (default: 0.8).
+    fit
+        crop or pad: what happens to an image or video of another aspect ratio (default: crop).
     out
         The mp4 file; with --prompts-file or several seeds a folder (default: outputs/<date>_<slug>_<seed>.mp4).
     seed
@@ -111,6 +133,10 @@ def generate(
     given: dict[str, Any] = {
         "prompt": prompt,
         "model": model,
+        "image": None if image is None else str(image),
+        "video": None if video is None else str(video),
+        "strength": strength,
+        "fit": fit,
         "negative_prompt": negative_prompt,
         "num_frames": num_frames,
         "height": height,
@@ -183,7 +209,8 @@ def _check_request(settings: GenerateSettings) -> None:
     parse_device(settings.device)
     if settings.dtype != "auto":
         parse_dtype(settings.dtype)
-    limits.check_task("text-to-video")
+    limits.check_task(_task(settings))
+    _check_pictures(settings)
     limits.latent_shape(num_frames=settings.num_frames, height_px=settings.height, width_px=settings.width)
     limits.choose_sampler(settings.sampler)
     limits.check_steps(settings.num_steps)
@@ -192,33 +219,54 @@ def _check_request(settings: GenerateSettings) -> None:
     check_seed(settings.seed)
 
 
+def _task(settings: GenerateSettings) -> "Task":
+    if settings.image is not None and settings.video is not None:
+        raise ValueError("--image and --video: give one of them, not both")
+    if settings.image is not None:
+        return "image-to-video"
+    return "text-to-video" if settings.video is None else "video-to-video"
+
+
+def _check_pictures(settings: GenerateSettings) -> None:
+    from cogvideox.generation.model_limits import check_strength
+    from cogvideox.media.pictures import check_fit, read_picture
+    from cogvideox.media.video import read_video
+
+    check_fit(settings.fit)
+    if settings.image is not None:
+        read_picture(settings.image)
+    if settings.video is not None:
+        read_video(settings.video, max_frames=1)
+    if settings.strength is not None:
+        if settings.video is None:
+            raise ValueError("--strength: only for making over a --video")
+        check_strength(settings.strength)
+
+
 def _generate_one(
     generator: "VideoGenerator", settings: GenerateSettings, target: Path, console: Console
 ) -> dict[str, Any]:
     from cogvideox.component_files import write_atomically
-    from cogvideox.media.video import write_video
+    from cogvideox.media.pictures import read_picture
+    from cogvideox.media.video import read_video, write_video
 
     started_at_s = time.monotonic()
-    resolved = _with_model_defaults(settings, generator)
+    source = None
+    if settings.video is not None:
+        source = read_video(settings.video, max_frames=settings.num_frames or generator.limits.native_num_frames)
+    picture = None if settings.image is None else read_picture(settings.image)
+    resolved = _with_model_defaults(settings, generator, source)
+    for shown in (picture, None if source is None else source.frames[0]):
+        if shown is not None and shown.shape[:2] != (resolved.height, resolved.width):
+            sizes = f"{shown.shape[1]}x{shown.shape[0]} to {resolved.width}x{resolved.height} px ({resolved.fit})"
+            console.print(f"note: {settings.image or settings.video} is fitted from {sizes}", soft_wrap=True)
     num_tokens = generator.text_encoder.count_tokens(settings.prompt)
     if num_tokens > generator.max_prompt_tokens:
         limit = generator.max_prompt_tokens
         lost = f"{num_tokens - limit} of its {num_tokens} tokens are lost"
         console.print(f"warning: the model reads {limit} tokens of the prompt, {lost}", markup=False, soft_wrap=True)
     with StepProgress("denoise") as progress:
-        latents = generator.text_to_latents(
-            [resolved.prompt],
-            [resolved.seed],
-            negative_prompt=resolved.negative_prompt,
-            num_frames=resolved.num_frames,
-            height_px=resolved.height,
-            width_px=resolved.width,
-            num_steps=resolved.num_steps,
-            guidance_scale=resolved.guidance_scale,
-            guidance_mode=resolved.guidance_mode,  # pyright: ignore[reportArgumentType] (checked there)
-            sampler=resolved.sampler,  # pyright: ignore[reportArgumentType] (checked there)
-            on_step=progress,
-        )
+        latents = _make_latents(generator, resolved, picture, source, progress)
     assert resolved.fps is not None
     num_frames = write_video(target, generator.decode_frames(latents), fps=resolved.fps)
     try:
@@ -233,19 +281,55 @@ def _generate_one(
     )
 
 
+def _make_latents(
+    generator: "VideoGenerator",
+    settings: GenerateSettings,
+    picture: "np.ndarray | None",
+    source: "Video | None",
+    progress: StepProgress,
+) -> "Tensor":
+    prompts, seeds = [settings.prompt], [settings.seed]
+    options: dict[str, Any] = {
+        "negative_prompt": settings.negative_prompt,
+        "num_frames": settings.num_frames,
+        "height_px": settings.height,
+        "width_px": settings.width,
+        "num_steps": settings.num_steps,
+        "guidance_scale": settings.guidance_scale,
+        "guidance_mode": settings.guidance_mode,
+        "sampler": settings.sampler,
+        "on_step": progress,
+    }
+    fit: Any = settings.fit
+    if picture is not None:
+        return generator.image_to_latents(prompts, [picture], seeds, fit=fit, **options)
+    if source is not None:
+        assert settings.strength is not None
+        sources = [source.frames]
+        return generator.video_to_latents(prompts, sources, seeds, strength=settings.strength, fit=fit, **options)
+    return generator.text_to_latents(prompts, seeds, **options)
+
+
 def _settings_json(settings: GenerateSettings) -> dict[str, Any]:
     return dataclasses.asdict(settings) | {"cogvideox_version": cogvideox.__version__}
 
 
-def _with_model_defaults(settings: GenerateSettings, generator: "VideoGenerator") -> GenerateSettings:
+def _with_model_defaults(
+    settings: GenerateSettings, generator: "VideoGenerator", source: "Video | None"
+) -> GenerateSettings:
     limits = generator.limits
     height, width = limits.native_size_px
+    num_frames, fps, strength = limits.native_num_frames, limits.native_fps, settings.strength
+    if source is not None:
+        num_frames, fps = limits.num_frames_of_source(source.num_frames), source.fps
+        strength = DEFAULT_STRENGTH if strength is None else strength
     return dataclasses.replace(
         settings,
-        num_frames=settings.num_frames if settings.num_frames is not None else limits.native_num_frames,
+        strength=strength,
+        num_frames=settings.num_frames if settings.num_frames is not None else num_frames,
         height=settings.height if settings.height is not None else height,
         width=settings.width if settings.width is not None else width,
-        fps=settings.fps if settings.fps is not None else limits.native_fps,
+        fps=settings.fps if settings.fps is not None else fps,
         sampler=settings.sampler if settings.sampler is not None else limits.default_sampler,
         dtype=str(generator.transformer.dtype).removeprefix("torch."),
     )

@@ -49,14 +49,19 @@ def _to_array(image: Image.Image) -> np.ndarray:
     return np.asarray(upright.convert("RGB"))
 
 
+def check_fit(fit: str) -> None:
+    """Raise ValueError for an unknown way to fit."""
+    if fit not in get_args(Fit):
+        raise ValueError(f"fit: expected {' or '.join(get_args(Fit))}, got {fit!r}")
+
+
 def fit_pictures(pictures: np.ndarray, *, height_px: int, width_px: int, fit: Fit = "crop") -> np.ndarray:
     """Resize (..., H, W, 3) uint8 to a size without distortion; pictures of that size are returned as they are.
 
     Raises:
         ValueError: ``fit`` is unknown.
     """
-    if fit not in get_args(Fit):
-        raise ValueError(f"fit: expected {' or '.join(get_args(Fit))}, got {fit!r}")
+    check_fit(fit)
     if pictures.shape[-3:-1] == (height_px, width_px):
         return pictures
     size, method = (width_px, height_px), Image.Resampling.LANCZOS

@@ -3,6 +3,7 @@
 Frames are (T, H, W, 3) uint8 RGB.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -153,8 +154,11 @@ class VideoWriter:
             raise ValueError("chunks: no frames to write")
 
 
-def read_video(path: str | Path) -> Video:
-    """Read a whole video file. Raises ValueError if there is none, or no readable video stream in it."""
+def read_video(path: str | Path, *, max_frames: int | None = None) -> Video:
+    """Read a video file, or its first ``max_frames`` frames.
+
+    Raises ValueError if there is none, or no readable video stream in it.
+    """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"path: no such video file: {path}")
@@ -163,7 +167,8 @@ def read_video(path: str | Path) -> Video:
             if not container.streams.video:
                 raise ValueError(f"path: {path} has no video stream")
             stream = container.streams.video[0]
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            decoded = itertools.islice(container.decode(stream), max_frames)
+            frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
             rate = stream.average_rate or stream.guessed_rate
     except av.error.FFmpegError as error:
         raise ValueError(f"path: {path} is not a readable video ({error.strerror})") from None

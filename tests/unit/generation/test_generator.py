@@ -117,3 +117,30 @@ def test_guidance_is_switched_off_at_scale_one(generator: VideoGenerator) -> Non
     generator.text_to_video("a cat", guidance_scale=1.5, **SMALL)
     handle.remove()
     assert calls == [1, 1, 1, 2, 2, 2]
+
+
+def test_strength_zero_is_the_source_through_the_autoencoder(generator: VideoGenerator) -> None:
+    source = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    size = {"height_px": 32, "width_px": 32, "num_steps": 2}
+    video = generator.video_to_video("a cat", source, strength=0.0, seed=1, **size)
+    assert video.frames.shape == (17, 32, 32, 3), "the longest clip that the source and the model have"
+    assert np.array_equal(video.frames, generator.video_to_video("snow", source, strength=0.3, seed=1, **size).frames)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strength": 1.1}, "strength.*0.*1"),
+        ({"num_frames": 17}, r"source.*at least num_frames \(17\).*got 9"),
+        ({"fit": "stretch"}, "fit.*crop or pad"),
+    ],
+)
+def test_wrong_requests_to_make_over_a_video(generator: VideoGenerator, arguments, message: str) -> None:
+    source = np.zeros((9, 32, 32, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match=message):
+        generator.video_to_video("a cat", source, height_px=48, width_px=32, num_steps=1, **arguments)
+
+
+def test_a_text_to_video_model_takes_no_image(generator: VideoGenerator) -> None:
+    with pytest.raises(ValueError, match="image-to-video needs an image-to-video model"):
+        generator.image_to_video("a cat", np.zeros((32, 32, 3), dtype=np.uint8), **SMALL)
