@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from cogvideox import VideoGenerator
 from cogvideox.cli import main
@@ -101,6 +103,27 @@ def test_a_video_is_made_over_and_can_be_repeated(model, capsys) -> None:
     code, _, err = run(["generate", "--like", "b.json", "--out", "d.mp4", "--height", "64", "--fit", "pad"], capsys)
     assert code == 0 and "fitted from 32x32 to 32x64 px (pad)" in err
     assert read_video("d.mp4").frames.shape == (9, 64, 32, 3)
+
+
+def test_adapters_are_weighted_and_recorded(model, tmp_path: Path, capsys) -> None:
+    layer = "transformer.transformer_blocks.0.attn1.to_q"
+    generator = torch.Generator().manual_seed(0)
+    down, up = (torch.randn(shape, generator=generator) for shape in ((2, 256), (256, 2)))
+    save_file({f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}, tmp_path / "a.safetensors")
+    for name, arguments in {
+        "plain": [],
+        "off": ["--lora", "a.safetensors:0"],
+        "both": ["--lora", "a.safetensors:0.5", "a.safetensors:0.5"],
+        "whole": ["--lora", "a.safetensors"],
+    }.items():
+        code, _, err = run(["generate", "a cat", "--seed", "1", "--out", f"{name}.mp4", *arguments, *model], capsys)
+        assert code == 0, err
+    frames = {name: read_video(f"{name}.mp4").frames.astype(int) for name in ("plain", "off", "both", "whole")}
+    assert np.array_equal(frames["plain"], frames["off"]) and np.abs(frames["plain"] - frames["whole"]).max() > 5
+    assert np.abs(frames["both"] - frames["whole"]).mean() < 1
+    assert json.loads(Path("both.json").read_text())["lora"] == ["a.safetensors:0.5", "a.safetensors:0.5"]
+    assert run(["generate", "--like", "both.json", "--out", "again.mp4"], capsys)[0] == 0
+    assert Path("again.mp4").read_bytes() == Path("both.mp4").read_bytes()
 
 
 def test_an_image_begins_a_video(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -209,6 +232,8 @@ def test_a_full_disk_leaves_nothing(random_checkpoint: Path, tmp_path: Path) -> 
         (["a cat", "--video", "absent.mp4"], 2, "absent.mp4"),
         (["a cat", "--video", "absent.mp4", "--image", "absent.png"], 2, "not both"),
         (["a cat", "--strength", "0.5"], 2, "--video"),
+        (["a cat", "--lora", "absent.safetensors:0.5"], 2, "absent.safetensors"),
+        (["a cat", "--lora", ".:inf"], 2, "finite"),
         (["a cat", "--fit", "stretch"], 2, "crop or pad"),
         (["a cat", "--model", "no-such-model"], 3, "no-such-model"),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as json_module
+import math
 import re
 import secrets
 import tempfile
@@ -36,6 +37,7 @@ class GenerateSettings:
     prompt: str
     seed: int
     model: str = "tiny"
+    lora: tuple[str, ...] = ()
     negative_prompt: str = ""
     image: str | None = None
     video: str | None = None
@@ -57,6 +59,7 @@ def generate(
     prompt: str | None = None,
     *,
     model: str | None = None,
+    lora: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     image: Path | None = None,
     video: Path | None = None,
     strength: float | None = None,
@@ -87,6 +90,8 @@ def generate(
         What the video shows.
     model
         Embedded model or checkpoint directory in the diffusers layout (default: tiny).
+    lora
+        LoRA file or folder, one or several; FILE:WEIGHT weights one (default: 1).
     image
         Picture that the video begins with; for image-to-video models.
     video
@@ -133,6 +138,7 @@ def generate(
     given: dict[str, Any] = {
         "prompt": prompt,
         "model": model,
+        "lora": lora,
         "image": None if image is None else str(image),
         "video": None if video is None else str(video),
         "strength": strength,
@@ -173,6 +179,8 @@ def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, want
     for request in requests:
         _check_request(request)
     generator = VideoGenerator.load(requests[0].model, device=requests[0].device, dtype=requests[0].dtype)
+    for path, weight in map(_split_lora, requests[0].lora):
+        generator.load_lora(path, weight=weight)
     results: list[dict[str, Any]] = []
     for settings, target in zip(requests, targets, strict=True):
         try:
@@ -214,9 +222,23 @@ def _check_request(settings: GenerateSettings) -> None:
     limits.latent_shape(num_frames=settings.num_frames, height_px=settings.height, width_px=settings.width)
     limits.choose_sampler(settings.sampler)
     limits.check_steps(settings.num_steps)
+    for path, weight in map(_split_lora, settings.lora):
+        if not Path(path).exists():
+            raise ValueError(f"--lora: no such file or folder: {path}")
+        if not math.isfinite(weight):
+            raise ValueError(f"--lora {path}: expected a finite weight, got {weight}")
     check_guidance(settings.guidance_mode, settings.guidance_scale)
     check_prompt(settings.prompt)
     check_seed(settings.seed)
+
+
+def _split_lora(text: str) -> tuple[str, float]:
+    """Return the path and weight of FILE or FILE:WEIGHT."""
+    path, separator, weight = text.rpartition(":")
+    try:
+        return (path, float(weight)) if separator else (text, 1.0)
+    except ValueError:  # a colon of the path
+        return text, 1.0
 
 
 def _task(settings: GenerateSettings) -> "Task":

@@ -1,5 +1,6 @@
 """From a prompt, an image or a video to a video: loads a checkpoint, encodes the text, runs the loop, decodes."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cogvideox.checkpoints.directory import Checkpoint, load_checkpoint
+from cogvideox.checkpoints.lora import LowRankUpdate, attach_lora, fuse_lora, read_lora, weight_lora
 from cogvideox.component_files import parse_dtype
 from cogvideox.diffusion.guidance import GuidanceMode
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
@@ -63,6 +65,7 @@ class VideoGenerator:
             default_sampler=checkpoint.default_sampler,
         )
         """What can be asked of it."""
+        self._loras: dict[str, dict[str, LowRankUpdate]] = {}
 
     @classmethod
     def load(
@@ -88,6 +91,37 @@ class VideoGenerator:
         resolved_device = parse_device(device)
         resolved_dtype = fastest_dtype(resolved_device) if dtype == "auto" else parse_dtype(dtype)
         return cls(load_checkpoint(model, device=resolved_device, dtype=resolved_dtype, variant=variant))
+
+    def load_lora(self, path: str | Path, *, weight: float = 1.0, name: str | None = None) -> None:
+        """Add a LoRA adapter to the transformer; several add up.
+
+        Args:
+            path: a safetensors file or a folder with one; `cogvideox.checkpoints.lora.read_lora` knows the dialects.
+            weight: how strongly it counts.
+            name: keeps the adapter apart (by peft), so that `weight_lora` can change its weight later; without a name
+                it becomes part of the transformer's weights, which costs neither time nor memory.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or does not fit the transformer; nothing is changed.
+            ImportError: a name is given and peft is not installed.
+            ValueError: the weight is not finite, or the name is taken.
+        """
+        if not math.isfinite(weight):
+            raise ValueError(f"weight: expected a finite number, got {weight}")
+        updates = read_lora(path, self.transformer)
+        if name is None:
+            fuse_lora(self.transformer, updates, weight)
+            return
+        attach_lora(self.transformer, updates, name, weight)
+        self._loras[name] = updates
+
+    def weight_lora(self, name: str, weight: float) -> None:
+        """Change how strongly a named adapter counts; 0 switches it off. Raises ValueError for an unknown name."""
+        if name not in self._loras:
+            raise ValueError(
+                f"name: expected one of {', '.join(self._loras) or 'none, as none was loaded'}, got {name!r}"
+            )
+        weight_lora(self.transformer, self._loras[name], name, weight)
 
     @property
     def device(self) -> torch.device:
