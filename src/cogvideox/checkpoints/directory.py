@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cogvideox.checkpoints import hub
 from cogvideox.component_files import (
     FORMAT_VERSION,
     WEIGHTS_NAME,
@@ -58,7 +59,7 @@ class CheckpointConfigs:
 
 
 def find_checkpoint(model: str | Path) -> Path:
-    """Return the directory of a model name or path.
+    """Return the directory of a path, an embedded or published model's name, or a hub id.
 
     Raises:
         CheckpointError: there is no such directory, or the name's weights are not on this machine.
@@ -69,9 +70,15 @@ def find_checkpoint(model: str | Path) -> Path:
     embedded = EMBEDDED / str(model)
     if (embedded / "model_index.json").is_file():
         return embedded
+    pulled = hub.find_local(str(model))
+    if pulled is not None:
+        return pulled
+    if hub.repository_of(str(model)) is not None:
+        raise CheckpointError(f"model: {str(model)!r} is not on this machine; cogvideox models pull {model}")
     known = sorted(folder.name for folder in EMBEDDED.iterdir() if (folder / "model_index.json").is_file())
     raise CheckpointError(
-        f"model: {str(model)!r} is neither a checkpoint directory nor an embedded model ({', '.join(known) or 'none'})"
+        f"model: {str(model)!r} is neither a checkpoint directory, an embedded model ({', '.join(known) or 'none'}), a "
+        f"published one ({', '.join(hub.PUBLISHED)}) nor a hub id (org/name)"
     )
 
 

@@ -7,17 +7,23 @@ import cyclopts
 from rich.console import Console
 
 import cogvideox
-from cogvideox.cli import evaluate, generate, train
+from cogvideox.cli import evaluate, generate, models, train
 from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
     name="cogvideox",
-    help="Text-to-video with CogVideoX: generate, train, evaluate.",
+    help="Text-to-video with CogVideoX: generate, models, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 app.command(generate.generate)
+
+models_app = cyclopts.App(name="models", help="What there is, on this machine and on the hub.")
+models_app.command(models.list_models, name="list")
+for verb in (models.pull, models.info, models.verify, models.remove, models.export):
+    models_app.command(verb)
+app.command(models_app)
 
 train_app = cyclopts.App(name="train", help="Train a part of a model from a recipe.")
 train_app.command(train.autoencoder)

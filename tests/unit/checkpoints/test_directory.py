@@ -168,7 +168,7 @@ def test_fields_of_other_schedulers_are_no_damage(copy: Path) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(CheckpointError, match="neither a checkpoint directory nor an embedded model"):
+    with pytest.raises(CheckpointError, match="neither a checkpoint directory, an embedded model"):
         find_checkpoint("no-such-model")
 
 
