@@ -90,8 +90,9 @@ def test_one_adapter(random_checkpoint: Path, tmp_path: Path, name, has_metadata
         assert_same(our_frames(generator), plain)
 
 
+@pytest.mark.parametrize("is_staged", [False, True])
 @pytest.mark.parametrize("names", [(None, None), ("a", "b"), (None, "b"), ("a", None)])
-def test_two_adapters_with_weights(random_checkpoint: Path, tmp_path: Path, names) -> None:
+def test_two_adapters_with_weights(random_checkpoint: Path, tmp_path: Path, names, is_staged: bool) -> None:
     folders = [
         write_adapter(random_checkpoint, tmp_path / str(seed), seed=seed, r=rank, target_modules=targets)
         for seed, rank, targets in ((1, 4, ATTENTION), (2, 2, ["to_q", "ff.net.2"]))
@@ -100,7 +101,7 @@ def test_two_adapters_with_weights(random_checkpoint: Path, tmp_path: Path, name
     for folder, adapter in zip(folders, "ab", strict=True):
         pipeline.load_lora_weights(folder, adapter_name=adapter)
     pipeline.set_adapters(["a", "b"], [0.7, -0.4])
-    generator = VideoGenerator.load(random_checkpoint, dtype="float32")
+    generator = VideoGenerator.load(random_checkpoint, dtype="float32", is_staged=is_staged)
     for folder, name, weight in zip(folders, names, (0.7, -0.4), strict=True):
         generator.load_lora(folder, weight=weight, name=name)
     assert_same(our_frames(generator), reference_frames(pipeline))

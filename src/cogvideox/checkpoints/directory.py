@@ -1,6 +1,8 @@
 """A whole checkpoint: ``model_index.json`` and one folder per component, in the diffusers layout."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -32,19 +34,11 @@ SAMPLER_OF_SCHEDULER: dict[SchedulerClass, str] = {
 }
 """The sampler that a checkpoint asks for by the scheduler class in its ``model_index.json``."""
 
+MAX_SHARE_OF_MEMORY = 0.5
+"""Weights that take more than this of a device's memory are kept one network at a time."""
+
 EMBEDDED = Path(__file__).parent.parent / "weights"
 """Checkpoints inside the package, one folder each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """The parts of a text-to-video model."""
-
-    transformer: ExpertTransformer
-    autoencoder: VideoAutoencoder
-    text_encoder: TextEncoder
-    noise_schedule: NoiseScheduleConfig
-    default_sampler: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +50,32 @@ class CheckpointConfigs:
     autoencoder: AutoencoderConfig
     noise_schedule: NoiseScheduleConfig
     default_sampler: str
+    weight_bytes: int
+    """Of all weight files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The parts of a model, all in memory."""
+
+    transformer: ExpertTransformer
+    autoencoder: VideoAutoencoder
+    text_encoder: TextEncoder
+    configs: CheckpointConfigs
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the transformer is."""
+        return self.transformer.proj_out.weight.device
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """Of the transformer."""
+        return self.transformer.dtype
+
+    def adapt(self, change: "Callable[[ExpertTransformer], None]") -> None:
+        """Change the transformer."""
+        change(self.transformer)
 
 
 def find_checkpoint(model: str | Path) -> Path:
@@ -120,41 +140,118 @@ def read_configs(model: str | Path, variant: str | None = None) -> CheckpointCon
     variants = {name: find_variant(directory / name, weights, variant) for name, weights in names.items()}
     if variant is not None and variant not in variants.values():
         raise CheckpointError(f"{directory}: no component has weights of the variant {variant!r}")
-    for name, weights in names.items():
-        weight_files(directory / name, weights, variants[name])
+    files = [
+        path for name, weights in names.items() for path in weight_files(directory / name, weights, variants[name])
+    ]
     return CheckpointConfigs(
         directory=directory,
         transformer=transformer,
         autoencoder=autoencoder,
         noise_schedule=read_config(directory / "scheduler" / "scheduler_config.json", NoiseScheduleConfig),
         default_sampler=SAMPLER_OF_SCHEDULER[scheduler_class],
+        weight_bytes=sum(path.stat().st_size for path in files),
     )
 
 
-def load_checkpoint(
+class StagedCheckpoint:
+    """The same parts, read when they are asked for, one network in memory at a time: for models larger than memory.
+
+    Asking for a part takes as long as reading it, unless it is the one that was asked for last.
+    """
+
+    def __init__(
+        self, configs: CheckpointConfigs, *, device: "torch.device", dtype: "torch.dtype", variant: str | None = None
+    ) -> None:
+        """Read nothing yet."""
+        self.configs, self.device, self.dtype = configs, device, dtype
+        self._variant = variant
+        self._part: ExpertTransformer | VideoAutoencoder | TextEncoder | None = None
+        self._adaptations: list[Callable[[ExpertTransformer], None]] = []
+
+    @property
+    def transformer(self) -> ExpertTransformer:
+        """The transformer, with its adaptations."""
+        if not isinstance(self._part, ExpertTransformer):
+            self._part = None  # its memory is free before the next part takes some
+            transformer = ExpertTransformer.load(
+                self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant
+            )
+            for adapt in self._adaptations:
+                adapt(transformer)
+            self._part = transformer
+        return self._part
+
+    @property
+    def autoencoder(self) -> VideoAutoencoder:
+        """The autoencoder."""
+        if not isinstance(self._part, VideoAutoencoder):
+            self._part = None
+            self._part = VideoAutoencoder.load(
+                self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant
+            )
+        return self._part
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder."""
+        if not isinstance(self._part, TextEncoder):
+            self._part = None
+            self._part = TextEncoder.load(
+                self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant
+            )
+        return self._part
+
+    def adapt(self, change: "Callable[[ExpertTransformer], None]") -> None:
+        """Change the transformer, now and whenever it is read again."""
+        change(self.transformer)
+        self._adaptations.append(change)
+
+
+def open_checkpoint(
     model: str | Path,
     *,
-    device: "str | torch.device" = "cpu",
-    dtype: "str | torch.dtype" = "float32",
+    device: "torch.device",
+    dtype: "torch.dtype",
     variant: str | None = None,
-) -> Checkpoint:
-    """Load all components of a checkpoint directory or embedded model, in a ``variant`` such as "fp16" if asked for.
+    is_staged: bool | None = None,
+) -> Checkpoint | StagedCheckpoint:
+    """Load all parts of a checkpoint, in a ``variant`` such as "fp16" if asked for, or get ready to load one at a time.
+
+    Args:
+        model: directory, embedded or published model, or hub id.
+        device: of all parts.
+        dtype: of all parts.
+        variant: a precision's name.
+        is_staged: one part in memory at a time; None does so if all take more than `MAX_SHARE_OF_MEMORY` of it.
 
     Raises:
         CheckpointError: it is missing or damaged.
     """
     configs = read_configs(model, variant)
+    if is_staged is None:
+        is_staged = configs.weight_bytes > MAX_SHARE_OF_MEMORY * memory_bytes(device)
+    if is_staged:
+        return StagedCheckpoint(configs, device=device, dtype=dtype, variant=variant)
     directory = configs.directory
-    transformer = ExpertTransformer.load(directory, device=device, dtype=dtype, variant=variant)
-    autoencoder = VideoAutoencoder.load(directory, device=device, dtype=dtype, variant=variant)
-    text_encoder = TextEncoder.load(directory, device=device, dtype=transformer.dtype, variant=variant)
     return Checkpoint(
-        transformer=transformer,
-        autoencoder=autoencoder,
-        text_encoder=text_encoder,
-        noise_schedule=configs.noise_schedule,
-        default_sampler=configs.default_sampler,
+        transformer=ExpertTransformer.load(directory, device=device, dtype=dtype, variant=variant),
+        autoencoder=VideoAutoencoder.load(directory, device=device, dtype=dtype, variant=variant),
+        text_encoder=TextEncoder.load(directory, device=device, dtype=dtype, variant=variant),
+        configs=configs,
     )
+
+
+def memory_bytes(device: "torch.device") -> int:
+    """Return the memory of a device; of a CPU, the machine's or what its control group allows."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    control_group = Path("/sys/fs/cgroup/memory.max")
+    if control_group.is_file() and (text := control_group.read_text().strip()).isdigit():
+        limits.append(int(text))
+    return min(limits)
 
 
 def _class_name(index: dict[str, object], component: str, directory: Path) -> str:

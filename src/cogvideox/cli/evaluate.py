@@ -167,8 +167,6 @@ def gallery(*, model: str = "tiny", out: Path = Path("outputs/gallery.png"), num
 
 def untrained_copy(generator: "VideoGenerator") -> "VideoGenerator":
     """Return a generator that shares everything with the given one but has a freshly initialised transformer."""
-    import copy
-
     import torch
 
     trained = generator.transformer
@@ -176,9 +174,7 @@ def untrained_copy(generator: "VideoGenerator") -> "VideoGenerator":
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
         fresh = type(trained)(trained.config)
-    twin = copy.copy(generator)
-    twin.transformer = fresh.to(device=weight.device, dtype=weight.dtype).eval()
-    return twin
+    return generator.with_transformer(fresh.to(device=weight.device, dtype=weight.dtype).eval())
 
 
 def _print_report(report: "Report", settings: dict[str, Any], *, as_json: bool) -> None:

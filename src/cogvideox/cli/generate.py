@@ -353,7 +353,7 @@ def _with_model_defaults(
         width=settings.width if settings.width is not None else width,
         fps=settings.fps if settings.fps is not None else fps,
         sampler=settings.sampler if settings.sampler is not None else limits.default_sampler,
-        dtype=str(generator.transformer.dtype).removeprefix("torch."),
+        dtype=str(generator.dtype).removeprefix("torch."),
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogvideox.checkpoints.directory import Checkpoint, load_checkpoint
+from cogvideox.checkpoints.directory import Checkpoint, StagedCheckpoint, open_checkpoint
 from cogvideox.checkpoints.lora import LowRankUpdate, attach_lora, fuse_lora, read_lora, weight_lora
 from cogvideox.component_files import parse_dtype
 from cogvideox.diffusion.guidance import GuidanceMode
@@ -23,6 +24,9 @@ from cogvideox.generation.tasks import GenerationTask, ImageTask, TextTask, Vide
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
+from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.text_encoder import TextEncoder
+from cogvideox.models.transformer import ExpertTransformer
 
 OnStep = Callable[[int, int], None]
 """Called after each step with the steps done and the steps in all."""
@@ -53,16 +57,15 @@ class SamplingOptions(TypedDict, total=False):
 class VideoGenerator:
     """A loaded text-to-video or image-to-video model."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.transformer = checkpoint.transformer
-        self.autoencoder = checkpoint.autoencoder
-        self.text_encoder = checkpoint.text_encoder
-        self.noise_schedule = NoiseSchedule(checkpoint.noise_schedule)
+    def __init__(self, checkpoint: Checkpoint | StagedCheckpoint) -> None:
+        self._checkpoint = checkpoint
+        configs = checkpoint.configs
+        self.noise_schedule = NoiseSchedule(configs.noise_schedule)
         self.limits = ModelLimits(
-            transformer=self.transformer.config,
-            autoencoder=self.autoencoder.config,
-            noise_schedule=checkpoint.noise_schedule,
-            default_sampler=checkpoint.default_sampler,
+            transformer=configs.transformer,
+            autoencoder=configs.autoencoder,
+            noise_schedule=configs.noise_schedule,
+            default_sampler=configs.default_sampler,
         )
         """What can be asked of it."""
         self._loras: dict[str, dict[str, LowRankUpdate]] = {}
@@ -75,14 +78,17 @@ class VideoGenerator:
         device: str = "cpu",
         dtype: str | torch.dtype = "auto",
         variant: str | None = None,
+        is_staged: bool | None = None,
     ) -> Self:
         """Load a model.
 
         Args:
-            model: a name of an embedded model or a checkpoint directory in the diffusers layout.
+            model: a name of an embedded or pulled model, a hub id, or a checkpoint directory in the diffusers layout.
             device: a torch device.
             dtype: of weights and computation; "auto" is `fastest_dtype`.
             variant: which of several stored precisions to read, for example "fp16"; by default the plain files.
+            is_staged: keep only one of text encoder, transformer and autoencoder in memory, and read each when it is
+                needed; by default if all take more than half of the memory.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged.
@@ -90,7 +96,30 @@ class VideoGenerator:
         """
         resolved_device = parse_device(device)
         resolved_dtype = fastest_dtype(resolved_device) if dtype == "auto" else parse_dtype(dtype)
-        return cls(load_checkpoint(model, device=resolved_device, dtype=resolved_dtype, variant=variant))
+        return cls(
+            open_checkpoint(model, device=resolved_device, dtype=resolved_dtype, variant=variant, is_staged=is_staged)
+        )
+
+    @property
+    def transformer(self) -> ExpertTransformer:
+        """The denoiser."""
+        return self._checkpoint.transformer
+
+    @property
+    def autoencoder(self) -> VideoAutoencoder:
+        """Between pixels and latents."""
+        return self._checkpoint.autoencoder
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """From prompts to embeddings."""
+        return self._checkpoint.text_encoder
+
+    def with_transformer(self, transformer: ExpertTransformer) -> Self:
+        """Return a generator that shares everything else. Raises ValueError if this one is staged."""
+        if not isinstance(self._checkpoint, Checkpoint):
+            raise ValueError("is_staged: expected a generator whose parts are all in memory")
+        return type(self)(replace(self._checkpoint, transformer=transformer))
 
     def load_lora(self, path: str | Path, *, weight: float = 1.0, name: str | None = None) -> None:
         """Add a LoRA adapter to the transformer; several add up.
@@ -110,9 +139,9 @@ class VideoGenerator:
             raise ValueError(f"weight: expected a finite number, got {weight}")
         updates = read_lora(path, self.transformer)
         if name is None:
-            fuse_lora(self.transformer, updates, weight)
+            self._checkpoint.adapt(lambda transformer: fuse_lora(transformer, updates, weight))
             return
-        attach_lora(self.transformer, updates, name, weight)
+        self._checkpoint.adapt(lambda transformer: attach_lora(transformer, updates, name, weight))
         self._loras[name] = updates
 
     def weight_lora(self, name: str, weight: float) -> None:
@@ -121,17 +150,23 @@ class VideoGenerator:
             raise ValueError(
                 f"name: expected one of {', '.join(self._loras) or 'none, as none was loaded'}, got {name!r}"
             )
-        weight_lora(self.transformer, self._loras[name], name, weight)
+        updates = self._loras[name]
+        self._checkpoint.adapt(lambda transformer: weight_lora(transformer, updates, name, weight))
 
     @property
     def device(self) -> torch.device:
         """Where the transformer is."""
-        return self.transformer.proj_out.weight.device
+        return self._checkpoint.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and computation."""
+        return self._checkpoint.dtype
 
     @property
     def max_prompt_tokens(self) -> int:
         """Tokens of a prompt that the model reads, the end token included."""
-        return self.transformer.config.max_text_seq_length
+        return self.limits.transformer.max_text_seq_length
 
     def text_to_video(
         self, prompt: str, *, seed: int = 0, fps: float | None = None, **options: Unpack[SamplingOptions]
@@ -287,17 +322,20 @@ class VideoGenerator:
         self.limits.check_task(task.name)
         shape = self.limits.latent_shape(num_frames=num_frames, height_px=height_px, width_px=width_px)
         _check_texts(prompts, seeds)
-        task.check(len(prompts), num_frames_of_latents(shape[1], self.autoencoder.config.temporal_compression_ratio))
+        task.check(len(prompts), num_frames_of_latents(shape[1], self.limits.autoencoder.temporal_compression_ratio))
         chosen_sampler = self.limits.choose_sampler(sampler)
         check_guidance(guidance_mode, guidance_scale)
         self.limits.check_steps(num_steps)
-        rng = NoiseSource.from_seeds(seeds, self.transformer.dtype)
+        rng = NoiseSource.from_seeds(seeds, self.dtype)
         num_padding_frames = self.limits.num_padding_frames(shape[1])
+        # In this order, a staged checkpoint reads every part once before the loop.
+        text = self.text_encoder.encode(prompts, self.max_prompt_tokens)
+        negative_text = self._encode_negative(negative_prompt, len(prompts)) if guidance_scale > 1 else None
         # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_pipeline.py).
         start = task.start(self.autoencoder, rng, shape, num_padding_frames, self.noise_schedule.plan(num_steps))
         conditioning = Conditioning(
-            text=self.text_encoder.encode(prompts, self.max_prompt_tokens),
-            negative_text=self._encode_negative(negative_prompt, len(prompts)) if guidance_scale > 1 else None,
+            text=text,
+            negative_text=negative_text,
             guidance_scale=guidance_scale,
             guidance_mode=guidance_mode,
             image_latents=start.image_latents,
@@ -324,8 +362,8 @@ class VideoGenerator:
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
-        unscaled = (latents / self.autoencoder.config.scaling_factor).to(self.autoencoder.dtype)
-        yield from self.autoencoder.decode_stream(unscaled)
+        autoencoder = self.autoencoder
+        yield from autoencoder.decode_stream((latents / autoencoder.config.scaling_factor).to(autoencoder.dtype))
 
     def _encode_negative(self, negative_prompt: str, num_videos: int) -> Tensor:
         encoded = self.text_encoder.encode([negative_prompt], self.max_prompt_tokens)

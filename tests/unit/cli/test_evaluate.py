@@ -1,5 +1,6 @@
 """``evaluate`` prints the tables of whatever generator it loads."""
 
+import copy
 import json
 from types import SimpleNamespace
 from typing import ClassVar
@@ -39,6 +40,11 @@ class FakeGenerator:
     def load(cls, model):
         assert model == "tiny"
         return cls()
+
+    def with_transformer(self, transformer):
+        twin = copy.copy(self)
+        twin.transformer = transformer
+        return twin
 
     def text_to_videos(self, prompts, seeds, **options):
         self.calls.append((self.transformer, list(seeds), options))

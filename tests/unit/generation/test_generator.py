@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -5,12 +7,15 @@ import pytest
 import torch
 
 from cogvideox import VideoGenerator
+from cogvideox.checkpoints import directory as directory_module
+from cogvideox.checkpoints.directory import Checkpoint, StagedCheckpoint, open_checkpoint, read_configs
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.generator import fastest_dtype
 from cogvideox.presets import PRESETS
 
+CPU_FLOAT32 = {"device": torch.device("cpu"), "dtype": torch.float32}
 SMALL = {"num_frames": 9, "height_px": 32, "width_px": 32, "num_steps": 3}
 
 
@@ -144,3 +149,27 @@ def test_wrong_requests_to_make_over_a_video(generator: VideoGenerator, argument
 def test_a_text_to_video_model_takes_no_image(generator: VideoGenerator) -> None:
     with pytest.raises(ValueError, match="image-to-video needs an image-to-video model"):
         generator.image_to_video("a cat", np.zeros((32, 32, 3), dtype=np.uint8), **SMALL)
+
+
+def test_one_part_in_memory_at_a_time_gives_the_same_frames(generator: VideoGenerator, random_checkpoint: Path) -> None:
+    staged = VideoGenerator.load(random_checkpoint, dtype="float32", is_staged=True)
+    source = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    for seed in (1, 2):
+        expected = generator.text_to_video("a cat", seed=seed, **SMALL).frames
+        assert np.array_equal(staged.text_to_video("a cat", seed=seed, **SMALL).frames, expected)
+        expected = generator.video_to_video("a cat", source, seed=seed, **SMALL).frames
+        assert np.array_equal(staged.video_to_video("a cat", source, seed=seed, **SMALL).frames, expected)
+    transformer = weakref.ref(staged.transformer)
+    assert transformer() is not None
+    staged.text_encoder  # noqa: B018
+    gc.collect()
+    assert transformer() is None, "the part before is given up"
+
+
+def test_what_is_too_large_for_the_memory_is_staged(random_checkpoint: Path, monkeypatch) -> None:
+    assert isinstance(open_checkpoint(random_checkpoint, **CPU_FLOAT32), Checkpoint)
+    weight_bytes = read_configs(random_checkpoint).weight_bytes
+    assert weight_bytes == sum(path.stat().st_size for path in random_checkpoint.glob("*/*.safetensors"))
+    monkeypatch.setattr(directory_module, "memory_bytes", lambda device: int(1.9 * weight_bytes))
+    assert isinstance(open_checkpoint(random_checkpoint, **CPU_FLOAT32), StagedCheckpoint)
+    assert isinstance(open_checkpoint(random_checkpoint, is_staged=False, **CPU_FLOAT32), Checkpoint)
