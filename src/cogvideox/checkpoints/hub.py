@@ -145,11 +145,11 @@ def pull(model: HubModel, on_bytes: OnBytes | None = None) -> Path:
         FetchError: the hub does not answer, or the connection broke.
         OSError: the disk has no space for it.
     """
+    from huggingface_hub import hf_hub_download
+
     _check_space(model)
     num_bytes = 0
     snapshot: Path | None = None
-    from huggingface_hub import hf_hub_download
-
     for file in sorted(model.files, key=lambda file: (file.name.endswith(".safetensors"), file.name)):
         if file.name.endswith(".safetensors"):
             assert snapshot is not None
@@ -195,7 +195,7 @@ def _fetch_weights(model: HubModel, file: HubFile, on_bytes: Callable[[int], Non
     blob.parent.mkdir(parents=True, exist_ok=True)
     partial = blob.with_name(f"{blob.name}.partial")
     with WeakFileLock(f"{partial}.lock"):
-        if blob.exists():
+        if blob.exists() and _has_right_hash(blob):
             return
         with _hub_errors(model.repository):
             _append_rest(url, headers, partial, file.size_bytes, on_bytes)

@@ -109,7 +109,7 @@ def verify(model: str, *, json: JsonFlag = False) -> int:
     for name in damaged:
         print(f"damaged: {folder / name}")
     if damaged:
-        hint = f"cogvideox models remove {model}, then pull it again"
+        hint = f"cogvideox models pull {model} fetches them again"
         Console(stderr=True, highlight=False).print(f"error: {len(damaged)} files are damaged; {hint}", soft_wrap=True)
     else:
         print(f"{folder}: all files are whole")
