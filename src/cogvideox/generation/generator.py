@@ -20,7 +20,7 @@ from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
 from cogvideox.generation.scheduled_transformer import ScheduledTransformer
-from cogvideox.generation.tasks import GenerationTask, ImageTask, TextTask, VideoTask, read_source
+from cogvideox.generation.tasks import GenerationTask, ImageTask, Run, TextTask, VideoTask, read_source
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
@@ -331,8 +331,9 @@ class VideoGenerator:
         # In this order, a staged checkpoint reads every part once before the loop.
         text = self.text_encoder.encode(prompts, self.max_prompt_tokens)
         negative_text = self._encode_negative(negative_prompt, len(prompts)) if guidance_scale > 1 else None
-        # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_pipeline.py).
-        start = task.start(self.autoencoder, rng, shape, num_padding_frames, self.noise_schedule.plan(num_steps))
+        # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_tasks.py).
+        plan = self.noise_schedule.plan(num_steps)
+        start = task.start(Run(self.autoencoder, rng, shape, num_padding_frames, plan))
         conditioning = Conditioning(
             text=text,
             negative_text=negative_text,

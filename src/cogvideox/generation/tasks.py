@@ -22,6 +22,39 @@ from cogvideox.models.autoencoder import VideoAutoencoder
 
 
 @dataclass(frozen=True)
+class Run:
+    """What every task starts from."""
+
+    autoencoder: VideoAutoencoder
+    """Encodes pictures."""
+    rng: NoiseSource
+    """Of the videos, drawn from in the order of the published pipelines."""
+    shape: tuple[int, int, int, int]
+    """(C, T, H, W) of the videos' latents."""
+    num_padding_frames: int
+    """Latent frames in front of these, dropped in the end (version 1.5)."""
+    plan: SamplingPlan
+    """All steps."""
+
+    def draw_noise(self) -> Tensor:
+        """Return (B, C, padding + T, H, W)."""
+        channels, time, height, width = self.shape
+        shape = (len(self.rng.generators), channels, self.num_padding_frames + time, height, width)
+        return self.rng.draw(shape, self.autoencoder.device)
+
+    def encode(self, clips: Sequence[np.ndarray], fit: Fit) -> Tensor:
+        """Draw latents (B, C, t, H, W), not scaled, of clips (T, H, W, 3) uint8 after fitting them."""
+        ratio = self.autoencoder.config.spatial_compression_ratio
+        height_px, width_px = self.shape[2] * ratio, self.shape[3] * ratio
+        latents = []
+        for clip, generator in zip(clips, self.rng.generators, strict=True):
+            fitted = fit_pictures(clip, height_px=height_px, width_px=width_px, fit=fit)
+            pixels = to_tensor(fitted)[None].to(self.autoencoder.device, self.autoencoder.dtype)
+            latents.append(self.autoencoder.encode(pixels).sample(generator))
+        return torch.cat(latents)
+
+
+@dataclass(frozen=True)
 class Start:
     """Where the loop starts."""
 
@@ -42,23 +75,8 @@ class GenerationTask(Protocol):
         """Raise ValueError unless there is what ``num_videos`` of ``num_frames`` each need."""
         ...
 
-    def start(
-        self,
-        autoencoder: VideoAutoencoder,
-        rng: NoiseSource,
-        shape: tuple[int, int, int, int],
-        num_padding_frames: int,
-        plan: SamplingPlan,
-    ) -> Start:
-        """Prepare the loop.
-
-        Args:
-            autoencoder: encodes pictures.
-            rng: of the videos, drawn from in the order of the published pipelines.
-            shape: (C, T, H, W) of the videos' latents.
-            num_padding_frames: latent frames in front of these, dropped in the end (version 1.5).
-            plan: all steps.
-        """
+    def start(self, run: Run) -> Start:
+        """Prepare the loop."""
         ...
 
 
@@ -71,16 +89,9 @@ class TextTask:
     def check(self, num_videos: int, num_frames: int) -> None:
         """Accept anything."""
 
-    def start(
-        self,
-        autoencoder: VideoAutoencoder,
-        rng: NoiseSource,
-        shape: tuple[int, int, int, int],
-        num_padding_frames: int,
-        plan: SamplingPlan,
-    ) -> Start:
+    def start(self, run: Run) -> Start:
         """Draw noise."""
-        return Start(_draw_noise(autoencoder, rng, shape, num_padding_frames), plan)
+        return Start(run.draw_noise(), run.plan)
 
 
 @dataclass(frozen=True)
@@ -97,24 +108,15 @@ class ImageTask:
         if len(self.images) != num_videos:
             raise ValueError(f"images: expected one per prompt ({num_videos}), got {len(self.images)}")
 
-    def start(
-        self,
-        autoencoder: VideoAutoencoder,
-        rng: NoiseSource,
-        shape: tuple[int, int, int, int],
-        num_padding_frames: int,
-        plan: SamplingPlan,
-    ) -> Start:
+    def start(self, run: Run) -> Start:
         """Encode the images, then draw noise."""
-        scale = autoencoder.config.scaling_factor
-        if autoencoder.config.invert_scale_latents:
-            # Parity: version 1.5 was trained with its images divided (tests/parity/test_tasks.py).
-            scale = 1 / scale
-        first = scale * _encode([image[None] for image in self.images], autoencoder, rng, shape, self.fit)
+        config = run.autoencoder.config
+        # Parity: version 1.5 was trained with its images divided (tests/parity/test_tasks.py).
+        scale = 1 / config.scaling_factor if config.invert_scale_latents else config.scaling_factor
+        first = scale * run.encode([image[None] for image in self.images], self.fit)
         # Parity: the image is in the frame of the padding, if there is one (tests/parity/test_tasks.py).
-        rest = first.new_zeros(*first.shape[:2], num_padding_frames + shape[1] - 1, *first.shape[3:])
-        noise = _draw_noise(autoencoder, rng, shape, num_padding_frames)
-        return Start(noise, plan, torch.cat([first, rest], dim=2))
+        rest = first.new_zeros(*first.shape[:2], run.num_padding_frames + run.shape[1] - 1, *first.shape[3:])
+        return Start(run.draw_noise(), run.plan, torch.cat([first, rest], dim=2))
 
 
 @dataclass(frozen=True)
@@ -137,27 +139,19 @@ class VideoTask:
             if len(source) < num_frames:
                 raise ValueError(f"source: expected at least num_frames ({num_frames}) frames, got {len(source)}")
 
-    def start(
-        self,
-        autoencoder: VideoAutoencoder,
-        rng: NoiseSource,
-        shape: tuple[int, int, int, int],
-        num_padding_frames: int,
-        plan: SamplingPlan,
-    ) -> Start:
+    def start(self, run: Run) -> Start:
         """Encode the sources, then add noise."""
-        num_frames = num_frames_of_latents(shape[1], autoencoder.config.temporal_compression_ratio)
-        sources = [source[:num_frames] for source in self.sources]
-        encoded = _encode(sources, autoencoder, rng, shape, self.fit)
-        clean = (autoencoder.config.scaling_factor * encoded).float()
+        config = run.autoencoder.config
+        num_frames = num_frames_of_latents(run.shape[1], config.temporal_compression_ratio)
+        encoded = run.encode([source[:num_frames] for source in self.sources], self.fit)
+        clean = (config.scaling_factor * encoded).float()
         # What is dropped in the end resembles its neighbour; the published pipeline refuses these lengths.
-        clean = torch.cat([clean[:, :, :1]] * num_padding_frames + [clean], dim=2)
-        plan = plan.last(min(int(plan.num_steps * self.strength), plan.num_steps))
+        clean = torch.cat([clean[:, :, :1]] * run.num_padding_frames + [clean], dim=2)
+        plan = run.plan.last(min(int(run.plan.num_steps * self.strength), run.plan.num_steps))
         if plan.num_steps == 0:
             return Start(clean, plan)
-        noise = _draw_noise(autoencoder, rng, shape, num_padding_frames)
         alpha_bar = plan.alpha_bars[0]
-        return Start(alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * noise, plan)
+        return Start(alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * run.draw_noise(), plan)
 
 
 def read_source(source: Video | np.ndarray | str | Path, fps: float) -> Video:
@@ -165,27 +159,3 @@ def read_source(source: Video | np.ndarray | str | Path, fps: float) -> Video:
     if isinstance(source, Video):
         return source
     return Video(source, fps) if isinstance(source, np.ndarray) else read_video(source)
-
-
-def _draw_noise(
-    autoencoder: VideoAutoencoder, rng: NoiseSource, shape: tuple[int, int, int, int], num_padding_frames: int
-) -> Tensor:
-    channels, time, height, width = shape
-    return rng.draw((len(rng.generators), channels, num_padding_frames + time, height, width), autoencoder.device)
-
-
-def _encode(
-    clips: Sequence[np.ndarray],
-    autoencoder: VideoAutoencoder,
-    rng: NoiseSource,
-    shape: tuple[int, int, int, int],
-    fit: Fit,
-) -> Tensor:
-    """Draw latents (B, C, t, H, W), not scaled, of clips (T, H, W, 3) uint8 after fitting them."""
-    ratio = autoencoder.config.spatial_compression_ratio
-    latents = []
-    for clip, generator in zip(clips, rng.generators, strict=True):
-        fitted = fit_pictures(clip, height_px=shape[2] * ratio, width_px=shape[3] * ratio, fit=fit)
-        pixels = to_tensor(fitted)[None].to(autoencoder.device, autoencoder.dtype)
-        latents.append(autoencoder.encode(pixels).sample(generator))
-    return torch.cat(latents)
