@@ -32,8 +32,11 @@ SIGNATURES = {
     attention: "query key value layout *backend",
     denoise: "predict state plan conditioning *sampler *prediction_type",
     TrainStep.__call__: "self batch learning_rate",
-    cogvideox.VideoGenerator.load: "model *device *dtype *variant",
+    cogvideox.VideoGenerator.load: "model *device *dtype *variant *is_staged",
     cogvideox.VideoGenerator.text_to_video: "self prompt *seed *fps options",
+    cogvideox.VideoGenerator.image_to_video: "self prompt image *seed *fps *fit options",
+    cogvideox.VideoGenerator.video_to_video: "self prompt source *strength *seed *fps *fit options",
+    cogvideox.VideoGenerator.load_lora: "self path *weight *name",
     cogvideox.Video.save: "self path",
 } | dict.fromkeys(SAMPLERS.values(), "latents clean plan step_index previous_clean rng")
 """Arguments in order; a star marks those given by name only."""
