@@ -120,8 +120,9 @@ def test_damage_on_disk_is_found_without_the_network(cogvideox: Cogvideox) -> No
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.resolve().write_bytes(content)
+    weights.parent.joinpath("config.json").resolve().write_text("{}")
     code, out, err = cogvideox("models", "verify", "2b", "--json", HF_HUB_OFFLINE="1")
-    assert code == 3 and json.loads(out.splitlines()[-1])["data"]["damaged"] == [WEIGHTS]
+    assert code == 3 and json.loads(out.splitlines()[-1])["data"]["damaged"] == ["transformer/config.json", WEIGHTS]
     assert "models pull 2b" in err
     assert cogvideox("models", "pull", "2b")[0] == 0
     assert cogvideox("models", "verify", "2b", HF_HUB_OFFLINE="1")[0] == 0
@@ -147,6 +148,7 @@ def test_no_space_is_said_before_the_download(cogvideox: Cogvideox, hub: Loopbac
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "message"),
     [
+        (["export", "runs/mine", "folder"], {}, 3, "is no directory here"),
         (["pull", "7b"], {}, 3, "expected one of 2b"),
         (["pull", "nobody/nothing"], {}, 3, "no such model on the hub"),
         (["info", "2b"], {"HF_ENDPOINT": "http://127.0.0.1:9"}, 5, "does not answer"),

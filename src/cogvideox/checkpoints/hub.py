@@ -135,7 +135,7 @@ def _is_needed(name: str) -> bool:
 
 
 def pull(model: HubModel, on_bytes: OnBytes | None = None) -> Path:
-    """Download a model or what is missing of it, and check every file's hash; return its folder.
+    """Download a model or what is missing or damaged of it, and check every file's hash; return its folder.
 
     An interrupted download goes on where it stopped. Configurations come first, so a missing shard is noticed before
     any weight is fetched.
@@ -147,9 +147,12 @@ def pull(model: HubModel, on_bytes: OnBytes | None = None) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
+    snapshot = find_local(model.repository)
+    for name in [] if snapshot is None else damaged_files(snapshot):
+        assert snapshot is not None
+        _delete(snapshot / name)
     _check_space(model)
     num_bytes = 0
-    snapshot: Path | None = None
     for file in sorted(model.files, key=lambda file: (file.name.endswith(".safetensors"), file.name)):
         if file.name.endswith(".safetensors"):
             assert snapshot is not None
@@ -163,11 +166,16 @@ def pull(model: HubModel, on_bytes: OnBytes | None = None) -> Path:
         if snapshot.name != model.revision:
             raise FetchError(f"{model.repository}: it changed on the hub meanwhile; pull it again")
         if not file.name.endswith(".safetensors") and not _has_right_hash(path):
-            path.resolve().unlink()
-            path.unlink(missing_ok=True)
+            _delete(path)
             raise _wrong_hash(model, file)
     assert snapshot is not None
     return snapshot
+
+
+def _delete(path: Path) -> None:
+    """Delete a cached file and the link to it."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _report(on_bytes: OnBytes | None, num_bytes: int, model: HubModel) -> None:
@@ -195,7 +203,7 @@ def _fetch_weights(model: HubModel, file: HubFile, on_bytes: Callable[[int], Non
     blob.parent.mkdir(parents=True, exist_ok=True)
     partial = blob.with_name(f"{blob.name}.partial")
     with WeakFileLock(f"{partial}.lock"):
-        if blob.exists() and _has_right_hash(blob):
+        if blob.exists():
             return
         with _hub_errors(model.repository):
             _append_rest(url, headers, partial, file.size_bytes, on_bytes)
@@ -231,6 +239,9 @@ def _append_rest(
             if num_bytes <= num_before:
                 raise
             time.sleep(RETRY_PAUSE_S)
+        else:
+            if num_bytes <= num_before:
+                raise ConnectionError("the connection ends before the file does")
 
 
 def _check_space(model: HubModel) -> None:
