@@ -86,6 +86,8 @@ def test_one_adapter(random_checkpoint: Path, tmp_path: Path, name, has_metadata
     generator.load_lora(folder, name=name)
     assert_same(our_frames(generator), expected)
     if name is not None:
+        with pytest.raises(ValueError, match="'style' already"):
+            generator.load_lora(folder, name=name)
         generator.weight_lora(name, 0.0)
         assert_same(our_frames(generator), plain)
 

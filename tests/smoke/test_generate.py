@@ -152,6 +152,9 @@ def test_nothing_is_read_before_the_request_is_checked(model, random_checkpoint,
     model = ["--model", str(broken), *FAST[:-4], "--dtype", "float32"]
     code, _, err = run(["generate", "a cat", "--sampler", "euler", *model], capsys)
     assert code == 2 and "sampler" in err
+    save_file({"transformer.nowhere.lora_A.weight": torch.ones(1, 1)}, tmp_path / "foreign.safetensors")
+    code, _, err = run(["generate", "a cat", "--lora", "foreign.safetensors", *model], capsys)
+    assert code == 3 and "nowhere: the transformer has no such linear layer" in err
     assert run(["generate", "a cat", *model], capsys)[0] == 3
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from cogvideox.checkpoints import hub
 from cogvideox.component_files import (
@@ -94,7 +94,8 @@ def find_checkpoint(model: str | Path) -> Path:
     if pulled is not None:
         return pulled
     if hub.repository_of(str(model)) is not None:
-        raise CheckpointError(f"model: {str(model)!r} is not on this machine; cogvideox models pull {model}")
+        what = "is not on this machine;" if str(model) in hub.PUBLISHED else "is no directory here; if it is a hub id,"
+        raise CheckpointError(f"model: {str(model)!r} {what} cogvideox models pull {model}")
     known = sorted(folder.name for folder in EMBEDDED.iterdir() if (folder / "model_index.json").is_file())
     raise CheckpointError(
         f"model: {str(model)!r} is neither a checkpoint directory, an embedded model ({', '.join(known) or 'none'}), a "
@@ -153,6 +154,10 @@ def read_configs(model: str | Path, variant: str | None = None) -> CheckpointCon
     )
 
 
+_Part = ExpertTransformer | VideoAutoencoder | TextEncoder
+PartT = TypeVar("PartT", ExpertTransformer, VideoAutoencoder, TextEncoder)
+
+
 class StagedCheckpoint:
     """The same parts, read when they are asked for, one network in memory at a time: for models larger than memory.
 
@@ -165,46 +170,41 @@ class StagedCheckpoint:
         """Read nothing yet."""
         self.configs, self.device, self.dtype = configs, device, dtype
         self._variant = variant
-        self._part: ExpertTransformer | VideoAutoencoder | TextEncoder | None = None
+        self._part: _Part | None = None
         self._adaptations: list[Callable[[ExpertTransformer], None]] = []
 
     @property
     def transformer(self) -> ExpertTransformer:
         """The transformer, with its adaptations."""
-        if not isinstance(self._part, ExpertTransformer):
-            self._part = None  # its memory is free before the next part takes some
-            transformer = ExpertTransformer.load(
-                self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant
-            )
-            for adapt in self._adaptations:
-                adapt(transformer)
-            self._part = transformer
-        return self._part
+        is_held = isinstance(self._part, ExpertTransformer)
+        transformer = self._hold(ExpertTransformer)
+        for change in [] if is_held else self._adaptations:
+            change(transformer)
+        return transformer
 
     @property
     def autoencoder(self) -> VideoAutoencoder:
         """The autoencoder."""
-        if not isinstance(self._part, VideoAutoencoder):
-            self._part = None
-            self._part = VideoAutoencoder.load(
-                self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant
-            )
-        return self._part
+        return self._hold(VideoAutoencoder)
 
     @property
     def text_encoder(self) -> TextEncoder:
         """The text encoder."""
-        if not isinstance(self._part, TextEncoder):
-            self._part = None
-            self._part = TextEncoder.load(
-                self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant
-            )
-        return self._part
+        return self._hold(TextEncoder)
 
     def adapt(self, change: "Callable[[ExpertTransformer], None]") -> None:
-        """Change the transformer, now and whenever it is read again."""
-        change(self.transformer)
+        """Change the transformer whenever it is read, and now if it is in memory."""
+        if isinstance(self._part, ExpertTransformer):
+            change(self._part)
         self._adaptations.append(change)
+
+    def _hold(self, part_class: type[PartT]) -> PartT:
+        if isinstance(self._part, part_class):
+            return self._part
+        self._part = None  # its memory is free before the next part takes some
+        part = part_class.load(self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant)
+        self._part = part
+        return part
 
 
 def open_checkpoint(

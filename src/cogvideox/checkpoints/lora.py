@@ -6,7 +6,6 @@ of which become the names that published transformers have.
 
 import json
 import re
-import sys
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cogvideox.component_files import PICKLE_SUFFIXES
+from cogvideox.configs import TransformerConfig
 from cogvideox.errors import CheckpointError
 from cogvideox.models.transformer import ExpertTransformer
 
@@ -63,13 +63,13 @@ class LowRankUpdate:
         return self.scale * (self.up.to(dtype) @ self.down.to(dtype))
 
 
-def read_lora(path: str | Path, transformer: nn.Module) -> dict[str, LowRankUpdate]:
+def read_lora(path: str | Path, config: TransformerConfig) -> dict[str, LowRankUpdate]:
     """Read an adapter for a transformer: updates by the layer's name.
 
     Args:
         path: a safetensors file, or a folder with one, written by diffusers (with or without metadata), peft,
             the SAT exporter or kohya's scripts (``lora_unet__...``).
-        transformer: it has to fit.
+        config: of the transformer, which need not be in memory.
 
     Raises:
         CheckpointError: there is no such file, it is damaged or no adapter, or a layer that it names is not in the
@@ -77,7 +77,8 @@ def read_lora(path: str | Path, transformer: nn.Module) -> dict[str, LowRankUpda
     """
     path = _find_file(Path(path))
     tensors, metadata = _read_tensors(path)
-    modules = _linear_layers(transformer)
+    with torch.device("meta"):
+        modules = _linear_layers(ExpertTransformer(config))
     underscored = {name.replace(".", "_"): name for name in modules}
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in tensors.items():
@@ -174,14 +175,11 @@ def attach_lora(
 
     Raises:
         ImportError: peft is not installed.
-        ValueError: there is an adapter of this name.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ImportError("live adapters need peft: pip install 'cogvideox[train]'") from None
-    if any(name in module.scaling for module in _adapted_layers(transformer).values()):
-        raise ValueError(f"name: there is an adapter {name!r} already")
     ranks = {layer: len(update.down) for layer, update in updates.items()}
     config = LoraConfig(r=next(iter(ranks.values())), rank_pattern=ranks, target_modules=list(updates))
     with warnings.catch_warnings():
@@ -214,8 +212,6 @@ def _linear_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
 
 
 def _adapted_layers(transformer: nn.Module) -> "dict[str, LoraLayer]":
-    if "peft" not in sys.modules:  # nothing can be adapted yet, and importing it takes a second
-        return {}
     from peft.tuners.lora import LoraLayer
 
     return {name: module for name, module in transformer.named_modules() if isinstance(module, LoraLayer)}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from cogvideox.media.video import Video
 
 MAX_SEED = 2**31
-DEFAULT_STRENGTH = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +202,7 @@ def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, want
 def _check_request(settings: GenerateSettings) -> None:
     """Raise what generation would raise, before any weight is read."""
     from cogvideox.checkpoints.directory import read_configs
+    from cogvideox.checkpoints.lora import read_lora
     from cogvideox.component_files import parse_dtype
     from cogvideox.generation.generator import parse_device
     from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
@@ -227,6 +227,7 @@ def _check_request(settings: GenerateSettings) -> None:
             raise ValueError(f"--lora: no such file or folder: {path}")
         if not math.isfinite(weight):
             raise ValueError(f"--lora {path}: expected a finite weight, got {weight}")
+        read_lora(path, configs.transformer)
     check_guidance(settings.guidance_mode, settings.guidance_scale)
     check_prompt(settings.prompt)
     check_seed(settings.seed)
@@ -339,6 +340,8 @@ def _settings_json(settings: GenerateSettings) -> dict[str, Any]:
 def _with_model_defaults(
     settings: GenerateSettings, generator: "VideoGenerator", source: "Video | None"
 ) -> GenerateSettings:
+    from cogvideox.generation.model_limits import DEFAULT_STRENGTH
+
     limits = generator.limits
     height, width = limits.native_size_px
     num_frames, fps, strength = limits.native_num_frames, limits.native_fps, settings.strength

@@ -18,7 +18,7 @@ from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.diffusion.samplers import NoiseSource, SamplerName
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
-from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
+from cogvideox.generation.model_limits import DEFAULT_STRENGTH, ModelLimits, check_guidance, check_prompt, check_seed
 from cogvideox.generation.scheduled_transformer import ScheduledTransformer
 from cogvideox.generation.tasks import GenerationTask, ImageTask, Run, TextTask, VideoTask, read_source
 from cogvideox.media.geometry import num_frames_of_latents
@@ -137,7 +137,9 @@ class VideoGenerator:
         """
         if not math.isfinite(weight):
             raise ValueError(f"weight: expected a finite number, got {weight}")
-        updates = read_lora(path, self.transformer)
+        if name in self._loras:
+            raise ValueError(f"name: there is an adapter {name!r} already")
+        updates = read_lora(path, self.limits.transformer)
         if name is None:
             self._checkpoint.adapt(lambda transformer: fuse_lora(transformer, updates, weight))
             return
@@ -214,7 +216,7 @@ class VideoGenerator:
         prompt: str,
         source: Video | np.ndarray | str | Path,
         *,
-        strength: float = 0.8,
+        strength: float = DEFAULT_STRENGTH,
         seed: int = 0,
         fps: float | None = None,
         fit: Fit = "crop",
@@ -290,7 +292,7 @@ class VideoGenerator:
         sources: Sequence[np.ndarray],
         seeds: Sequence[int],
         *,
-        strength: float = 0.8,
+        strength: float = DEFAULT_STRENGTH,
         fit: Fit = "crop",
         **options: Unpack[SamplingOptions],
     ) -> Tensor:

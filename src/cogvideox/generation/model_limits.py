@@ -6,9 +6,12 @@ from typing import Literal, get_args
 from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
 from cogvideox.diffusion.guidance import GuidanceMode
 from cogvideox.diffusion.samplers import SAMPLERS, SamplerName
-from cogvideox.media.geometry import check_size, num_frames_of_latents, num_latent_frames
+from cogvideox.media.geometry import check_size, longest_clip, num_frames_of_latents, num_latent_frames
 
 Task = Literal["text-to-video", "image-to-video", "video-to-video"]
+
+DEFAULT_STRENGTH = 0.8
+"""Share of the steps that video-to-video takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +106,7 @@ class ModelLimits:
         if num_source_frames < 1:
             raise ValueError("source: expected at least 1 frame, got 0")
         num_frames = min(num_source_frames, self.native_num_frames)
-        double = 2 * self.autoencoder.temporal_compression_ratio
-        return num_frames if num_frames % double <= 1 else num_frames // double * double + 1
+        return longest_clip(num_frames, self.autoencoder.temporal_compression_ratio)
 
 
 def check_guidance(mode: str, scale: float) -> None:

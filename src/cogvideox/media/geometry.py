@@ -21,9 +21,15 @@ def num_latent_frames(num_frames: int, temporal_compression: int) -> int:
     double = 2 * temporal_compression
     if num_frames >= 1 and num_frames % double in (0, 1):
         return (num_frames - 1) // temporal_compression + 1
-    below = max(num_frames // double * double + 1, 1)
+    below = longest_clip(max(num_frames, 1), temporal_compression)
     nearest = f"{below} or {below + double}" if num_frames > 1 else "1"
     raise ValueError(f"num_frames: expected {double}k or {double}k + 1, got {num_frames}; try {nearest}")
+
+
+def longest_clip(max_frames: int, temporal_compression: int) -> int:
+    """Return the most frames, at most ``max_frames`` (1 or more), that a clip of a legal length has."""
+    double = 2 * temporal_compression
+    return max_frames if max_frames % double <= 1 else max_frames // double * double + 1
 
 
 def num_frames_of_latents(num_latent_frames: int, temporal_compression: int) -> int:
