@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,8 +16,13 @@ from cogvideox.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+    from cogvideox.quantization import Quantization
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+TEXT_WEIGHTS_NAME = "model.safetensors"
+"""The same of a text encoder, as transformers names it."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 BLOCK_ELEMENTS = 2**20
 FORMAT_VERSION = "0.42.1"
@@ -130,7 +135,7 @@ def _advice(folder: Path) -> str:
 
 
 def read_weights(file: Path) -> "Iterator[tuple[str, torch.Tensor]]":
-    """Yield names and tensors of a safetensors file, mapped from disk.
+    """Yield names and tensors of a safetensors file, mapped from disk: a tensor that is let go takes no memory.
 
     Raises:
         CheckpointError: the file is damaged, or a tensor has NaN or infinite values.
@@ -140,7 +145,10 @@ def read_weights(file: Path) -> "Iterator[tuple[str, torch.Tensor]]":
 
     try:
         with safe_open(file, framework="pt") as reader:
-            for key in reader.keys():  # noqa: SIM118 (not a dict)
+            keys = list(reader.keys())
+        for key in keys:
+            # Opened for each: what one mapping has read stays in memory until all its tensors are let go.
+            with safe_open(file, framework="pt") as reader:
                 value = reader.get_tensor(key)
                 is_wide = value.is_floating_point() and value.element_size() > 1  # torch cannot test 8-bit floats
                 # In blocks: temporary results of a weight's size would stay with malloc, gigabytes in the end.
@@ -162,6 +170,7 @@ def load_component(
     device: "str | torch.device",
     dtype: "str | torch.dtype",
     variant: str | None = None,
+    quantization: "Quantization | None" = None,
     is_ignored: Callable[[str], bool] = lambda key: False,
 ) -> Any:
     """Build ``model_class(config)`` and fill it, allocating its weights once; leaves out keys that are ignored.
@@ -173,32 +182,57 @@ def load_component(
 
     folder = component_folder(directory, name)
     config = read_config(folder / "config.json", config_class)
-    resolved_dtype = parse_dtype(dtype)
     with torch.device("meta"):
         model = model_class(config)
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    weights: dict[str, torch.Tensor] = {}
     files = weight_files(folder, variant=find_variant(folder, wanted=variant))
-    for file in files:
-        for key, value in read_weights(file):
-            if is_ignored(key):
-                continue
-            if key not in shapes:
-                raise CheckpointError(f"{file}: unexpected weight {key}: config.json describes a model without it")
-            if tuple(value.shape) != shapes[key]:
-                got = tuple(value.shape)
-                raise CheckpointError(
-                    f"{file}: weight {key}: config.json expects shape {shapes[key]}, the file has {got}"
-                )
-            weights[key] = value.to(device=device, dtype=resolved_dtype)
-    missing = [key for key in shapes if key not in weights]
+    weights = (pair for file in files for pair in read_weights(file) if not is_ignored(pair[0]))
+    resolved_dtype = parse_dtype(dtype)
+    fill_model(model, weights, files, device=device, dtype_of=lambda key: resolved_dtype, quantization=quantization)
+    return model.eval()
+
+
+def fill_model(
+    model: "nn.Module",
+    weights: "Iterable[tuple[str, torch.Tensor]]",
+    files: list[Path],
+    *,
+    device: "str | torch.device",
+    dtype_of: "Callable[[str], torch.dtype]",
+    quantization: "Quantization | None" = None,
+) -> None:
+    """Give a model on the meta device its weights, each converted as it comes.
+
+    Args:
+        model: the same names and shapes are expected.
+        weights: names and tensors.
+        files: where they come from, for the message of an error.
+        device: of the weights.
+        dtype_of: by the weight's name.
+        quantization: how the linear layers of the blocks are kept.
+
+    Raises:
+        CheckpointError: a weight is missing, unknown or of another shape.
+    """
+    from cogvideox.quantization import linear_weights_of_blocks, quantize
+
+    where = files[0] if len(files) == 1 else files[0].parent
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    quantized = frozenset() if quantization is None else linear_weights_of_blocks(model)
+    filled: dict[str, torch.Tensor] = {}
+    for key, value in weights:
+        if key not in shapes:
+            raise CheckpointError(f"{where}: unexpected weight {key}: config.json describes a model without it")
+        if tuple(value.shape) != shapes[key]:
+            got = tuple(value.shape)
+            raise CheckpointError(f"{where}: weight {key}: config.json expects shape {shapes[key]}, the file has {got}")
+        converted = value.to(device=device, dtype=dtype_of(key))
+        filled[key] = quantize(converted) if key in quantized else converted
+    missing = [key for key in shapes if key not in filled]
     if missing:
-        where = files[0] if len(files) == 1 else folder
         raise CheckpointError(
             f"{where}: {len(missing)} weights are missing that config.json asks for, first {missing[0]}"
         )
-    model.load_state_dict(weights, assign=True)
-    return model.eval()
+    model.load_state_dict(filled, assign=True)
 
 
 def save_component(

@@ -1,15 +1,14 @@
-"""A whole checkpoint: ``model_index.json`` and one folder per component, in the diffusers layout."""
+"""A whole checkpoint: ``model_index.json`` and one folder per component, in the diffusers layout; without torch."""
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal
 
 from cogvideox.checkpoints import hub
 from cogvideox.component_files import (
     FORMAT_VERSION,
+    TEXT_WEIGHTS_NAME,
     WEIGHTS_NAME,
     find_variant,
     read_config,
@@ -19,13 +18,6 @@ from cogvideox.component_files import (
 )
 from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
 from cogvideox.errors import CheckpointError
-from cogvideox.models.autoencoder import VideoAutoencoder
-from cogvideox.models.text_encoder import WEIGHTS_NAME as TEXT_WEIGHTS_NAME
-from cogvideox.models.text_encoder import TextEncoder
-from cogvideox.models.transformer import ExpertTransformer
-
-if TYPE_CHECKING:
-    import torch
 
 SchedulerClass = Literal["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"]
 SAMPLER_OF_SCHEDULER: dict[SchedulerClass, str] = {
@@ -33,9 +25,6 @@ SAMPLER_OF_SCHEDULER: dict[SchedulerClass, str] = {
     "CogVideoXDPMScheduler": "dpm-published",
 }
 """The sampler that a checkpoint asks for by the scheduler class in its ``model_index.json``."""
-
-MAX_SHARE_OF_MEMORY = 0.5
-"""Weights that take more than this of a device's memory are kept one network at a time."""
 
 EMBEDDED = Path(__file__).parent.parent / "weights"
 """Checkpoints inside the package, one folder each."""
@@ -52,30 +41,6 @@ class CheckpointConfigs:
     default_sampler: str
     weight_bytes: int
     """Of all weight files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """The parts of a model, all in memory."""
-
-    transformer: ExpertTransformer
-    autoencoder: VideoAutoencoder
-    text_encoder: TextEncoder
-    configs: CheckpointConfigs
-
-    @property
-    def device(self) -> "torch.device":
-        """Where the transformer is."""
-        return self.transformer.proj_out.weight.device
-
-    @property
-    def dtype(self) -> "torch.dtype":
-        """Of the transformer."""
-        return self.transformer.dtype
-
-    def adapt(self, change: "Callable[[ExpertTransformer], None]") -> None:
-        """Change the transformer."""
-        change(self.transformer)
 
 
 def find_checkpoint(model: str | Path) -> Path:
@@ -152,106 +117,6 @@ def read_configs(model: str | Path, variant: str | None = None) -> CheckpointCon
         default_sampler=SAMPLER_OF_SCHEDULER[scheduler_class],
         weight_bytes=sum(path.stat().st_size for path in files),
     )
-
-
-_Part = ExpertTransformer | VideoAutoencoder | TextEncoder
-PartT = TypeVar("PartT", ExpertTransformer, VideoAutoencoder, TextEncoder)
-
-
-class StagedCheckpoint:
-    """The same parts, read when they are asked for, one network in memory at a time: for models larger than memory.
-
-    Asking for a part takes as long as reading it, unless it is the one that was asked for last.
-    """
-
-    def __init__(
-        self, configs: CheckpointConfigs, *, device: "torch.device", dtype: "torch.dtype", variant: str | None = None
-    ) -> None:
-        """Read nothing yet."""
-        self.configs, self.device, self.dtype = configs, device, dtype
-        self._variant = variant
-        self._part: _Part | None = None
-        self._adaptations: list[Callable[[ExpertTransformer], None]] = []
-
-    @property
-    def transformer(self) -> ExpertTransformer:
-        """The transformer, with its adaptations."""
-        is_held = isinstance(self._part, ExpertTransformer)
-        transformer = self._hold(ExpertTransformer)
-        for change in [] if is_held else self._adaptations:
-            change(transformer)
-        return transformer
-
-    @property
-    def autoencoder(self) -> VideoAutoencoder:
-        """The autoencoder."""
-        return self._hold(VideoAutoencoder)
-
-    @property
-    def text_encoder(self) -> TextEncoder:
-        """The text encoder."""
-        return self._hold(TextEncoder)
-
-    def adapt(self, change: "Callable[[ExpertTransformer], None]") -> None:
-        """Change the transformer whenever it is read, and now if it is in memory."""
-        if isinstance(self._part, ExpertTransformer):
-            change(self._part)
-        self._adaptations.append(change)
-
-    def _hold(self, part_class: type[PartT]) -> PartT:
-        if isinstance(self._part, part_class):
-            return self._part
-        self._part = None  # its memory is free before the next part takes some
-        part = part_class.load(self.configs.directory, device=self.device, dtype=self.dtype, variant=self._variant)
-        self._part = part
-        return part
-
-
-def open_checkpoint(
-    model: str | Path,
-    *,
-    device: "torch.device",
-    dtype: "torch.dtype",
-    variant: str | None = None,
-    is_staged: bool | None = None,
-) -> Checkpoint | StagedCheckpoint:
-    """Load all parts of a checkpoint, in a ``variant`` such as "fp16" if asked for, or get ready to load one at a time.
-
-    Args:
-        model: directory, embedded or published model, or hub id.
-        device: of all parts.
-        dtype: of all parts.
-        variant: a precision's name.
-        is_staged: one part in memory at a time; None does so if all take more than `MAX_SHARE_OF_MEMORY` of it.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
-    configs = read_configs(model, variant)
-    if is_staged is None:
-        is_staged = configs.weight_bytes > MAX_SHARE_OF_MEMORY * memory_bytes(device)
-    if is_staged:
-        return StagedCheckpoint(configs, device=device, dtype=dtype, variant=variant)
-    directory = configs.directory
-    return Checkpoint(
-        transformer=ExpertTransformer.load(directory, device=device, dtype=dtype, variant=variant),
-        autoencoder=VideoAutoencoder.load(directory, device=device, dtype=dtype, variant=variant),
-        text_encoder=TextEncoder.load(directory, device=device, dtype=dtype, variant=variant),
-        configs=configs,
-    )
-
-
-def memory_bytes(device: "torch.device") -> int:
-    """Return the memory of a device; of a CPU, the machine's or what its control group allows."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    control_group = Path("/sys/fs/cgroup/memory.max")
-    if control_group.is_file() and (text := control_group.read_text().strip()).isdigit():
-        limits.append(int(text))
-    return min(limits)
 
 
 def _class_name(index: dict[str, object], component: str, directory: Path) -> str:

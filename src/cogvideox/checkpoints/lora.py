@@ -20,6 +20,7 @@ from cogvideox.component_files import PICKLE_SUFFIXES
 from cogvideox.configs import TransformerConfig
 from cogvideox.errors import CheckpointError
 from cogvideox.models.transformer import ExpertTransformer
+from cogvideox.quantization import dequantized, quantize, quiet_torchao
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
@@ -160,11 +161,13 @@ def fuse_lora(transformer: ExpertTransformer, updates: dict[str, LowRankUpdate],
     """Add an adapter, ``weight`` times, to the transformer's own weights: as fast and small as without."""
     layers = _linear_layers(transformer)
     for name, update in updates.items():
-        parameter = layers[name].weight
-        fused = parameter.to(torch.promote_types(parameter.dtype, torch.float32)) + weight * update.weight().to(
-            parameter.device
-        )
-        parameter.copy_(fused)
+        layer = layers[name]
+        plain = dequantized(layer.weight)
+        wide = plain.to(torch.promote_types(plain.dtype, torch.float32)) + weight * update.weight().to(plain.device)
+        if plain is layer.weight:
+            plain.copy_(wide)
+        else:
+            layer.weight = nn.Parameter(quantize(wide.to(plain.dtype)), requires_grad=False)
 
 
 @torch.no_grad()
@@ -175,9 +178,13 @@ def attach_lora(
 
     Raises:
         ImportError: peft is not installed.
+        ValueError: the transformer is quantized.
     """
+    if any(dequantized(layer.weight) is not layer.weight for layer in _linear_layers(transformer).values()):
+        raise ValueError("name: an adapter of quantized weights cannot be weighted later; load it without a name")
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        with quiet_torchao():  # peft imports it where it is installed
+            from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ImportError("live adapters need peft: pip install 'cogvideox[train]'") from None
     ranks = {layer: len(update.down) for layer, update in updates.items()}

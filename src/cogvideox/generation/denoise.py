@@ -69,6 +69,7 @@ def denoise(
     *,
     sampler: SamplerName = "ddim",
     prediction_type: PredictionType = "v_prediction",
+    has_sequential_guidance: bool = False,
 ) -> Iterator[DenoiseState]:
     """Yield the state after every remaining step; the last one holds clean latents.
 
@@ -79,12 +80,13 @@ def denoise(
         conditioning: what steers.
         sampler: how a step is taken; stochastic ones need a state with an ``rng_state``.
         prediction_type: what the model's output means.
+        has_sequential_guidance: call the transformer for the negative prompt and for the prompt, one after the other.
     """
     sampler_step = SAMPLERS[sampler]
     rng = None if state.rng_state is None else NoiseSource.from_state(state.rng_state, conditioning.text.dtype)
     latents, previous_clean = state.latents, state.previous_clean
     for step_index in range(state.step_index, plan.num_steps):
-        output = _guided_output(predict, latents, plan, step_index, conditioning)
+        output = _guided_output(predict, latents, plan, step_index, conditioning, has_sequential_guidance)
         clean = clean_from_prediction(latents, output.to(latents.dtype), plan.alpha_bars[step_index], prediction_type)
         latents, previous_clean = sampler_step(latents, clean, plan, step_index, previous_clean, rng)
         rng_state = None if rng is None else rng.get_state()
@@ -92,7 +94,12 @@ def denoise(
 
 
 def _guided_output(
-    predict: Predict, latents: Tensor, plan: SamplingPlan, step_index: int, conditioning: Conditioning
+    predict: Predict,
+    latents: Tensor,
+    plan: SamplingPlan,
+    step_index: int,
+    conditioning: Conditioning,
+    has_sequential_guidance: bool,
 ) -> Tensor:
     train_timestep = plan.train_timesteps[step_index]
     model_input = latents.to(conditioning.text.dtype)
@@ -101,9 +108,13 @@ def _guided_output(
     timesteps = torch.full((len(latents),), train_timestep, device=latents.device)
     if conditioning.negative_text is None:
         return predict(model_input, conditioning.text, timesteps)
-    # Parity: one batch, negative prompts first (tests/parity/test_pipeline.py).
-    text = torch.cat([conditioning.negative_text, conditioning.text])
-    unconditional, conditional = predict(torch.cat([model_input] * 2), text, timesteps.repeat(2)).chunk(2)
+    texts = (conditioning.negative_text, conditioning.text)
+    if has_sequential_guidance:
+        unconditional, conditional = (predict(model_input, text, timesteps) for text in texts)
+    else:
+        # Parity: one batch, negative prompts first (tests/parity/test_pipeline.py).
+        output = predict(torch.cat([model_input] * 2), torch.cat(texts), timesteps.repeat(2))
+        unconditional, conditional = output.chunk(2)
     scale = guidance_scale_at(
         conditioning.guidance_mode,
         step_index=step_index,

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogvideox.checkpoints.directory import Checkpoint, StagedCheckpoint, open_checkpoint
 from cogvideox.checkpoints.lora import LowRankUpdate, attach_lora, fuse_lora, read_lora, weight_lora
+from cogvideox.checkpoints.opening import Checkpoint, StagedCheckpoint, open_checkpoint
 from cogvideox.component_files import parse_dtype
+from cogvideox.configs import AutoencoderConfig
 from cogvideox.diffusion.guidance import GuidanceMode
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.diffusion.samplers import NoiseSource, SamplerName
@@ -26,7 +27,9 @@ from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.text_encoder import TextEncoder
+from cogvideox.models.tiling import TileGrid, Tiling
 from cogvideox.models.transformer import ExpertTransformer
+from cogvideox.quantization import Quantization, check_quantization
 
 OnStep = Callable[[int, int], None]
 """Called after each step with the steps done and the steps in all."""
@@ -57,8 +60,20 @@ class SamplingOptions(TypedDict, total=False):
 class VideoGenerator:
     """A loaded text-to-video or image-to-video model."""
 
-    def __init__(self, checkpoint: Checkpoint | StagedCheckpoint) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint | StagedCheckpoint,
+        *,
+        is_tiled: bool = False,
+        has_sequential_guidance: bool = False,
+    ) -> None:
         self._checkpoint = checkpoint
+        self.is_tiled = is_tiled
+        """Whether the autoencoder works in the published tiles."""
+        if is_tiled:
+            _check_tiles(checkpoint.configs.autoencoder)
+        self.has_sequential_guidance = has_sequential_guidance
+        """Whether prompt and negative prompt go through the transformer one after the other."""
         configs = checkpoint.configs
         self.noise_schedule = NoiseSchedule(configs.noise_schedule)
         self.limits = ModelLimits(
@@ -79,6 +94,9 @@ class VideoGenerator:
         dtype: str | torch.dtype = "auto",
         variant: str | None = None,
         is_staged: bool | None = None,
+        is_tiled: bool = False,
+        has_sequential_guidance: bool = False,
+        quantization: Quantization | None = None,
     ) -> Self:
         """Load a model.
 
@@ -89,16 +107,28 @@ class VideoGenerator:
             variant: which of several stored precisions to read, for example "fp16"; by default the plain files.
             is_staged: keep only one of text encoder, transformer and autoencoder in memory, and read each when it is
                 needed; by default if all take more than half of the memory.
+            is_tiled: let the autoencoder work in the published tiles, of half its native height and width: less memory,
+                and slightly other pixels.
+            has_sequential_guidance: call the transformer twice a step, for the prompt and against the negative one,
+                with half the activations each.
+            quantization: "int8" halves the memory of text encoder and transformer, by torchao; slightly other pixels.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged.
-            ValueError: the device or dtype is unknown or not available.
+            ImportError: torchao is needed and not installed.
+            ValueError: the device, dtype or quantization is unknown or not available.
         """
         resolved_device = parse_device(device)
         resolved_dtype = fastest_dtype(resolved_device) if dtype == "auto" else parse_dtype(dtype)
-        return cls(
-            open_checkpoint(model, device=resolved_device, dtype=resolved_dtype, variant=variant, is_staged=is_staged)
+        checkpoint = open_checkpoint(
+            model,
+            device=resolved_device,
+            dtype=resolved_dtype,
+            variant=variant,
+            is_staged=is_staged,
+            quantization=check_quantization(quantization),
         )
+        return cls(checkpoint, is_tiled=is_tiled, has_sequential_guidance=has_sequential_guidance)
 
     @property
     def transformer(self) -> ExpertTransformer:
@@ -119,7 +149,11 @@ class VideoGenerator:
         """Return a generator that shares everything else. Raises ValueError if this one is staged."""
         if not isinstance(self._checkpoint, Checkpoint):
             raise ValueError("is_staged: expected a generator whose parts are all in memory")
-        return type(self)(replace(self._checkpoint, transformer=transformer))
+        return type(self)(
+            replace(self._checkpoint, transformer=transformer),
+            is_tiled=self.is_tiled,
+            has_sequential_guidance=self.has_sequential_guidance,
+        )
 
     def load_lora(self, path: str | Path, *, weight: float = 1.0, name: str | None = None) -> None:
         """Add a LoRA adapter to the transformer; several add up.
@@ -335,7 +369,9 @@ class VideoGenerator:
         negative_text = self._encode_negative(negative_prompt, len(prompts)) if guidance_scale > 1 else None
         # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_tasks.py).
         plan = self.noise_schedule.plan(num_steps)
-        start = task.start(Run(self.autoencoder, rng, shape, num_padding_frames, plan))
+        autoencoder = self.autoencoder
+        start = task.start(Run(autoencoder, rng, shape, num_padding_frames, plan, self._tiling(autoencoder)))
+        del autoencoder  # a staged checkpoint lets go of it
         conditioning = Conditioning(
             text=text,
             negative_text=negative_text,
@@ -347,7 +383,13 @@ class VideoGenerator:
         prediction_type = self.noise_schedule.config.prediction_type
         predict = ScheduledTransformer(self.transformer, start.plan)
         for state in denoise(
-            predict, first, start.plan, conditioning, sampler=chosen_sampler, prediction_type=prediction_type
+            predict,
+            first,
+            start.plan,
+            conditioning,
+            sampler=chosen_sampler,
+            prediction_type=prediction_type,
+            has_sequential_guidance=self.has_sequential_guidance,
         ):
             if on_step is not None:
                 on_step(state.step_index, start.plan.num_steps)
@@ -366,7 +408,11 @@ class VideoGenerator:
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
         autoencoder = self.autoencoder
-        yield from autoencoder.decode_stream((latents / autoencoder.config.scaling_factor).to(autoencoder.dtype))
+        unscaled = (latents / autoencoder.config.scaling_factor).to(autoencoder.dtype)
+        yield from autoencoder.decode_stream(unscaled, tiling=self._tiling(autoencoder))
+
+    def _tiling(self, autoencoder: VideoAutoencoder) -> Tiling | None:
+        return Tiling.published(autoencoder.config) if self.is_tiled else None
 
     def _encode_negative(self, negative_prompt: str, num_videos: int) -> Tensor:
         encoded = self.text_encoder.encode([negative_prompt], self.max_prompt_tokens)
@@ -392,6 +438,14 @@ def parse_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: {device!r} is not available here ({str(error).splitlines()[0]})") from None
     return parsed
+
+
+def _check_tiles(config: AutoencoderConfig) -> None:
+    try:
+        TileGrid.for_decoding(Tiling.published(config), config.spatial_compression_ratio)
+    except ValueError:
+        size = f"{config.sample_height}x{config.sample_width}"
+        raise ValueError(f"is_tiled: this model's native frames ({size}) are too small for published tiles") from None
 
 
 def _check_texts(prompts: Sequence[str], seeds: Sequence[int]) -> None:

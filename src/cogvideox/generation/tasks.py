@@ -19,6 +19,7 @@ from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, fit_pictures
 from cogvideox.media.video import Video, read_video, to_tensor
 from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Run:
     """Latent frames in front of these, dropped in the end (version 1.5)."""
     plan: SamplingPlan
     """All steps."""
+    tiling: Tiling | None = None
+    """How large pictures are encoded."""
 
     def draw_noise(self) -> Tensor:
         """Return (B, C, padding + T, H, W)."""
@@ -50,7 +53,7 @@ class Run:
         for clip, generator in zip(clips, self.rng.generators, strict=True):
             fitted = fit_pictures(clip, height_px=height_px, width_px=width_px, fit=fit)
             pixels = to_tensor(fitted)[None].to(self.autoencoder.device, self.autoencoder.dtype)
-            latents.append(self.autoencoder.encode(pixels).sample(generator))
+            latents.append(self.autoencoder.encode(pixels, tiling=self.tiling).sample(generator))
         return torch.cat(latents)
 
 

@@ -29,6 +29,7 @@ from cogvideox.models.patch_embedding import PatchEmbedding, token_grid, unpatch
 from cogvideox.models.reused_memory import RESULT_BYTES, computes_in_place
 from cogvideox.models.rotary import rotary_table, rotate
 from cogvideox.models.sequence_layout import SequenceLayout
+from cogvideox.quantization import Quantization
 
 DEFAULT_OFFSET = 2.0
 """What the published 1.5 image-to-video model is always given."""
@@ -85,6 +86,7 @@ class ExpertTransformer(nn.Module):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         variant: str | None = None,
+        quantization: Quantization | None = None,
     ) -> Self:
         """Load a checkpoint directory or its ``transformer/`` folder; ``variant`` is a precision's name, as in "fp16".
 
@@ -98,6 +100,7 @@ class ExpertTransformer(nn.Module):
             device=device,
             dtype=dtype,
             variant=variant,
+            quantization=quantization,
             # A model saved with fused projections holds them beside the separate ones.
             is_ignored=lambda key: ".attn1.to_qkv." in key,
         )

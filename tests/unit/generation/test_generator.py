@@ -7,13 +7,18 @@ import pytest
 import torch
 
 from cogvideox import VideoGenerator
-from cogvideox.checkpoints import directory as directory_module
-from cogvideox.checkpoints.directory import Checkpoint, StagedCheckpoint, open_checkpoint, read_configs
+from cogvideox.checkpoints import opening as opening_module
+from cogvideox.checkpoints.directory import read_configs
+from cogvideox.checkpoints.opening import Checkpoint, StagedCheckpoint, open_checkpoint
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.generator import fastest_dtype
+from cogvideox.media.video import to_frames
+from cogvideox.models.tiling import Tiling
 from cogvideox.presets import PRESETS
+from cogvideox.quantization import dequantized, linear_weights_of_blocks
+from random_checkpoint import write_random_checkpoint
 
 CPU_FLOAT32 = {"device": torch.device("cpu"), "dtype": torch.float32}
 SMALL = {"num_frames": 9, "height_px": 32, "width_px": 32, "num_steps": 3}
@@ -170,6 +175,68 @@ def test_what_is_too_large_for_the_memory_is_staged(random_checkpoint: Path, mon
     assert isinstance(open_checkpoint(random_checkpoint, **CPU_FLOAT32), Checkpoint)
     weight_bytes = read_configs(random_checkpoint).weight_bytes
     assert weight_bytes == sum(path.stat().st_size for path in random_checkpoint.glob("*/*.safetensors"))
-    monkeypatch.setattr(directory_module, "memory_bytes", lambda device: int(1.9 * weight_bytes))
+    monkeypatch.setattr(opening_module, "memory_bytes", lambda device: int(1.9 * weight_bytes))
     assert isinstance(open_checkpoint(random_checkpoint, **CPU_FLOAT32), StagedCheckpoint)
     assert isinstance(open_checkpoint(random_checkpoint, is_staged=False, **CPU_FLOAT32), Checkpoint)
+
+
+@pytest.fixture(scope="module")
+def quantized(random_checkpoint: Path) -> VideoGenerator:
+    return VideoGenerator.load(random_checkpoint, dtype="float32", quantization="int8")
+
+
+def test_int8_takes_a_quarter_of_float32_and_makes_nearly_the_same_video(
+    generator: VideoGenerator, quantized: VideoGenerator
+) -> None:
+    frames = generator.text_to_video("a cat", **SMALL).frames.astype(int)
+    difference = np.abs(quantized.text_to_video("a cat", **SMALL).frames - frames)
+    assert 0 < difference.mean() < 4
+    for plain, small in (
+        (generator.transformer, quantized.transformer),
+        (generator.text_encoder.model, quantized.text_encoder.model),
+    ):
+        names = linear_weights_of_blocks(plain)
+        assert names
+        assert all(("attn" in name) or ("norm" in name) or ("ff" in name) or ("layer." in name) for name in names)
+        for name in names:
+            weight = small.get_parameter(name)
+            assert weight.qdata.dtype == torch.int8
+            largest = plain.get_parameter(name).abs().amax(dim=1, keepdim=True)
+            assert ((dequantized(weight) - plain.get_parameter(name)).abs() <= largest / 127).all()
+        others = [name for name, _ in plain.named_parameters() if name not in names]
+        assert all(torch.equal(plain.get_parameter(name), small.get_parameter(name)) for name in others)
+
+
+def test_unknown_quantization_is_refused(random_checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="quantization: expected int8, got 'int3'"):
+        VideoGenerator.load(random_checkpoint, quantization="int3")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("task", ["text", "video"])
+def test_sequential_guidance_gives_the_same_video(
+    generator: VideoGenerator, random_checkpoint: Path, task: str
+) -> None:
+    sequential = VideoGenerator.load(random_checkpoint, dtype="float32", has_sequential_guidance=True)
+    source = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    first, second = (
+        made.text_to_video("a cat", **SMALL).frames
+        if task == "text"
+        else made.video_to_video("a cat", source, **SMALL).frames
+        for made in (generator, sequential)
+    )
+    assert np.abs(first.astype(int) - second).max() <= 1
+
+
+def test_tiles_are_the_published_ones(tmp_path: Path, random_checkpoint: Path) -> None:
+    path = write_random_checkpoint(tmp_path, autoencoder_changes={"sample_height": 96, "sample_width": 160})
+    tiled = VideoGenerator.load(path, dtype="float32", is_tiled=True)
+    latents = torch.randn(1, 16, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    frames = np.concatenate(list(tiled.decode_frames(latents)))
+    config = tiled.autoencoder.config
+    with torch.no_grad():
+        expected = tiled.autoencoder.decode(latents / config.scaling_factor, tiling=Tiling.published(config))
+    assert np.array_equal(frames, to_frames(expected)[0])
+    whole = VideoGenerator.load(path, dtype="float32")
+    assert not np.array_equal(frames, np.concatenate(list(whole.decode_frames(latents))))
+    with pytest.raises(ValueError, match=r"is_tiled: .*too small"):
+        VideoGenerator.load(random_checkpoint, is_tiled=True)
