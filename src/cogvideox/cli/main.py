@@ -7,17 +7,18 @@ import cyclopts
 from rich.console import Console
 
 import cogvideox
-from cogvideox.cli import evaluate, generate, models, train
+from cogvideox.cli import convert, evaluate, generate, models, train
 from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
     name="cogvideox",
-    help="Text-to-video with CogVideoX: generate, models, train, evaluate.",
+    help="Text-to-video with CogVideoX: generate, models, convert, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 app.command(generate.generate)
+app.command(convert.convert)
 
 models_app = cyclopts.App(name="models", help="What there is, on this machine and on the hub.")
 models_app.command(models.list_models, name="list")
