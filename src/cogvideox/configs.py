@@ -45,6 +45,14 @@ def _require_choice(config: object, field: str) -> None:
     _require(getattr(config, field) in expected, field, " or ".join(map(repr, expected)), getattr(config, field))
 
 
+SamplerName = Literal["ddim", "dpm-published", "dpmpp-2m", "dpmpp-2m-sde"]
+"""How a step is taken; `cogvideox.diffusion.samplers` has them."""
+
+
+GuidanceMode = Literal["constant", "published", "rising", "falling"]
+"""How the guidance scale changes over the steps; see `cogvideox.diffusion.guidance`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComponentConfig:
     """What the configurations of all checkpoint components share: reading from and writing to ``config.json``."""

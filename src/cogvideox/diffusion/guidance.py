@@ -4,12 +4,12 @@ Axes: any; predictions with and without the prompt have the same shape.
 """
 
 import math
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
-GuidanceMode = Literal["constant", "published", "rising", "falling"]
+from cogvideox.configs import GuidanceMode
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:

@@ -10,14 +10,13 @@ x / sigma = integral of clean over alpha / sigma, or its stochastic twin.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
+from cogvideox.configs import SamplerName
 from cogvideox.diffusion.noise_schedule import SamplingPlan
-
-SamplerName = Literal["ddim", "dpm-published", "dpmpp-2m", "dpmpp-2m-sde"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cogvideox.diffusion.guidance import GuidanceMode
+from cogvideox.configs import GuidanceMode
 
 
 @dataclass(frozen=True, kw_only=True)

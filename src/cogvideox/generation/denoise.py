@@ -12,10 +12,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from cogvideox.configs import SamplerName
 from cogvideox.diffusion.guidance import guidance_scale_at, guide
 from cogvideox.diffusion.noise_schedule import SamplingPlan
 from cogvideox.diffusion.prediction import PredictionType, clean_from_prediction
-from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource, SamplerName
+from cogvideox.diffusion.samplers import SAMPLERS, NoiseSource
 from cogvideox.generation.conditioning import Conditioning
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -13,10 +13,9 @@ from torch import Tensor
 from cogvideox.checkpoints.lora import LowRankUpdate, attach_lora, fuse_lora, read_lora, weight_lora
 from cogvideox.checkpoints.opening import Checkpoint, StagedCheckpoint, open_checkpoint
 from cogvideox.component_files import parse_dtype
-from cogvideox.configs import AutoencoderConfig
-from cogvideox.diffusion.guidance import GuidanceMode
+from cogvideox.configs import AutoencoderConfig, GuidanceMode, SamplerName
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
-from cogvideox.diffusion.samplers import NoiseSource, SamplerName
+from cogvideox.diffusion.samplers import NoiseSource
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.model_limits import DEFAULT_STRENGTH, ModelLimits, check_guidance, check_prompt, check_seed

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
-from cogvideox.diffusion.guidance import GuidanceMode
-from cogvideox.diffusion.samplers import SAMPLERS, SamplerName
+from cogvideox.configs import AutoencoderConfig, GuidanceMode, NoiseScheduleConfig, SamplerName, TransformerConfig
 from cogvideox.media.geometry import check_size, longest_clip, num_frames_of_latents, num_latent_frames
 
 Task = Literal["text-to-video", "image-to-video", "video-to-video"]
@@ -73,11 +71,11 @@ class ModelLimits:
     def choose_sampler(self, sampler: str | None) -> SamplerName:
         """Return a sampler by name, or the checkpoint's own. Raises ValueError for an unknown one."""
         name = self.default_sampler if sampler is None else sampler
-        for known in SAMPLERS:
+        for known in get_args(SamplerName):
             if name == known:
                 return known
         origin = "of the checkpoint" if sampler is None else "given"
-        raise ValueError(f"sampler: expected one of {', '.join(SAMPLERS)}, got {name!r} ({origin})")
+        raise ValueError(f"sampler: expected one of {', '.join(get_args(SamplerName))}, got {name!r} ({origin})")
 
     def check_steps(self, num_steps: int) -> None:
         """Raise ValueError unless the model has so many timesteps."""
