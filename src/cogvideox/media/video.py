@@ -1,30 +1,30 @@
-"""The Video value, its conversion to tensors, and reading and writing of video files. The one file that uses PyAV.
+"""The Video value, its conversion to tensors, and reading of video files, animations and folders of frames.
 
 Frames are (T, H, W, 3) uint8 RGB.
 """
 
 import itertools
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
-import av
-import av.error
 import numpy as np
 import torch
+from PIL import Image, ImageSequence
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.stream import VideoStream
+from cogvideox.media.containers import VideoWriter, decode_file, rate_of_delays
+from cogvideox.media.file_settings import read_folder_values, read_settings
+from cogvideox.media.outputs import DEFAULT_FPS, FOLDER_SETTINGS_NAME, check_fps
+from cogvideox.media.pictures import read_picture
+from cogvideox.media.writers import write_video
 
-CONSTANT_RATE_FACTOR = 16
-"""x264 quality, 0 (lossless) to 51; small generated clips show blocks early."""
+__all__ = ["Video", "VideoWriter", "read_settings", "read_video", "to_frames", "to_tensor", "write_video"]
+
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+PILLOW_SUFFIXES = (".webp", ".png", ".apng")
+"""Animations that FFmpeg does not decode (webp), or with a wrong rate (png)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Video:
         if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
             got = f"{self.frames.shape} {self.frames.dtype}"
             raise ValueError(f"frames: expected (T, H, W, 3) uint8, got {got}")
-        _check_fps(self.fps)
+        check_fps(self.fps)
 
     @property
     def num_frames(self) -> int:
@@ -53,7 +53,10 @@ class Video:
         return len(self.frames) / self.fps
 
     def save(self, path: str | Path) -> None:
-        """Write an H.264 mp4 file. Raises ValueError or OSError as `write_video` does."""
+        """Write an mp4, webm or gif file or a folder of PNG frames, by the name.
+
+        Raises ValueError or OSError as `write_video` does, which has more choices.
+        """
         write_video(path, iter([self.frames]), fps=self.fps)
 
 
@@ -68,115 +71,64 @@ def to_frames(video: Tensor) -> np.ndarray:
     return scaled.round().to(torch.uint8).movedim(-4, -1).cpu().numpy()
 
 
-def write_video(path: str | Path, chunks: Iterable[np.ndarray], *, fps: float) -> int:
-    """Write an H.264, yuv420p, fast-start mp4 as the chunks arrive; return the number of frames.
+def read_video(path: str | Path, *, max_frames: int | None = None) -> Video:
+    """Read a video file, an animated gif, webp or png, or a folder of PNG or JPEG frames, or its first frames.
 
-    The file appears under its name only when it is whole; on any error nothing is left behind.
+    Frames are turned as the file says that they are to be shown; transparency becomes black.
 
     Args:
-        path: ends in ``.mp4``; its folder is made.
-        chunks: (T, H, W, 3) uint8 each, even H and W, one size.
-        fps: frames per second of playback.
+        path: of the file or folder. Frames of a folder are sorted by their names, numbers by value; their rate is that
+            of ``video.json``, else 8.
+        max_frames: read no more than these; None reads all.
 
     Raises:
-        ValueError: the name, a chunk's shape or the rate is wrong, or there are no frames.
-        OSError: the file cannot be written.
+        ValueError: there is none, it is no readable video, or its frames are too large or of several sizes.
     """
     path = Path(path)
-    if path.suffix.lower() != ".mp4":
-        raise ValueError(f"path: expected a name ending in .mp4, got {str(path)!r}")
-    _check_fps(fps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary, VideoWriter(temporary, fps=fps) as writer:
-        for chunk in chunks:
-            writer.write(chunk)
-    return writer.num_frames
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success rename it, on any error remove it."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-class VideoWriter:
-    """Encodes frames as they come. Use `write_video`, which also makes the result appear at once."""
-
-    def __init__(self, path: Path, *, fps: float) -> None:
-        self.num_frames = 0
-        self._path = path
-        self._fps = Fraction(fps).limit_denominator(1001)
-        self._container: OutputContainer | None = None
-        self._stream: VideoStream | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def write(self, frames: np.ndarray) -> None:
-        """Append (T, H, W, 3) uint8 frames. Raises ValueError if the size is odd or differs from the first one's."""
-        for frame in frames:
-            container, stream = self._open(frame.shape)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")):
-                container.mux(packet)
-            self.num_frames += 1
-
-    def _open(self, shape: tuple[int, ...]) -> "tuple[OutputContainer, VideoStream]":
-        if self._container is not None and self._stream is not None:
-            if (self._stream.height, self._stream.width) != shape[:2]:
-                expected = (self._stream.height, self._stream.width)
-                raise ValueError(f"frames: expected the first frame's size {expected}, got {shape[:2]}")
-            return self._container, self._stream
-        height, width = shape[:2]
-        if height % 2 or width % 2:
-            raise ValueError(f"frames: H.264 needs even height and width, got {height}x{width}")
-        container = av.open(str(self._path), "w", format="mp4", options={"movflags": "+faststart"})
-        stream = container.add_stream("libx264", rate=self._fps)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        # Macroblock trees read memory that x264 never wrote: equal small frames then give unequal files.
-        stream.options = {"crf": str(CONSTANT_RATE_FACTOR), "preset": "medium", "x264-params": "mbtree=0"}
-        self._container, self._stream = container, stream
-        return container, stream
-
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._container is not None and self._stream is not None:
-            if error is None:
-                for packet in self._stream.encode(None):
-                    self._container.mux(packet)
-            self._container.close()
-        if error is None and self.num_frames == 0:
-            raise ValueError("chunks: no frames to write")
-
-
-def read_video(path: str | Path, *, max_frames: int | None = None) -> Video:
-    """Read a video file, or its first ``max_frames`` frames.
-
-    Raises ValueError if there is none, or no readable video stream in it.
-    """
-    path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        frames, fps = _read_folder(path, max_frames)
+    elif not path.is_file():
         raise ValueError(f"path: no such video file: {path}")
+    elif path.suffix.lower() in PILLOW_SUFFIXES:
+        frames, fps = _read_animation(path, max_frames)
+    else:
+        frames, fps = decode_file(path, max_frames=max_frames)
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise ValueError(f"path: the frames of {path} are not all of one size")
+    return Video(np.stack(frames), float(fps))
+
+
+def _read_folder(folder: Path, max_frames: int | None) -> tuple[list[np.ndarray], float]:
+    fps = read_folder_values(folder).get("fps", DEFAULT_FPS)
+    if not isinstance(fps, int | float):
+        raise ValueError(f"path: {folder / FOLDER_SETTINGS_NAME}: fps: expected a number, got {fps!r}")
+    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in FRAME_SUFFIXES), key=_by_number)
+    frames = [read_picture(file) for file in files[:max_frames]]
+    if not frames:
+        raise ValueError(f"path: the folder {folder} has no PNG or JPEG frames")
+    return frames, fps
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Order 2 before 10."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _read_animation(path: Path, max_frames: int | None) -> tuple[list[np.ndarray], float]:
+    frames, duration_ms = [], 0
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"path: {path} has no video stream")
-            stream = container.streams.video[0]
-            decoded = itertools.islice(container.decode(stream), max_frames)
-            frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
-            rate = stream.average_rate or stream.guessed_rate
-    except av.error.FFmpegError as error:
-        raise ValueError(f"path: {path} is not a readable video ({error.strerror})") from None
-    if not frames or rate is None:
+        with Image.open(path) as image:
+            for frame in itertools.islice(ImageSequence.Iterator(image), max_frames):
+                frames.append(read_picture(frame))
+                duration_ms += round(frame.info.get("duration", 0))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"path: {path} is not a readable video ({error})") from None
+    if not frames:
         raise ValueError(f"path: {path} has no frames")
-    return Video(np.stack(frames), float(rate))
-
-
-def _check_fps(fps: float) -> None:
-    if not 0 < fps <= 1000:
-        raise ValueError(f"fps: expected more than 0 and at most 1000, got {fps}")
+    if not duration_ms:
+        return frames, DEFAULT_FPS
+    # Every delay is rounded to 1/1000 s.
+    return frames, float(
+        rate_of_delays(len(frames), Fraction(duration_ms, 1000), precision_s=Fraction(len(frames), 1000))
+    )
