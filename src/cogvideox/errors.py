@@ -7,3 +7,7 @@ class CheckpointError(ValueError):
 
 class FetchError(OSError):
     """Something that is fetched by package name could not be had; the message says what to install or try."""
+
+
+class DoesNotFitError(ValueError):
+    """What is asked for is larger than the memory; the message says what would fit."""

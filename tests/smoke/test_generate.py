@@ -17,6 +17,9 @@ from safetensors.torch import save_file
 from cogvideox import VideoGenerator
 from cogvideox.cli import main
 from cogvideox.media.video import read_video
+from cogvideox.models.text_encoder import TextEncoder
+from cogvideox.models.transformer import ExpertTransformer
+from loopback_chat import says, serve
 from random_checkpoint import write_random_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -166,31 +169,58 @@ def test_interruption_leaves_nothing(model, tmp_path, capsys, monkeypatch, signa
 
     monkeypatch.setattr("cogvideox.cli.generate.StepProgress.__call__", interrupt)
     code, _, err = run(["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", *model], capsys)
-    assert code == 130 and err == "error: interrupted\n"
+    assert code == 130 and err.endswith("tokens\nerror: interrupted\n")
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.json"))
 
 
-def test_interruption_while_writing_leaves_nothing(model, tmp_path, capsys, monkeypatch) -> None:
+def test_interruption_while_writing_leaves_latents_that_give_the_video(model, tmp_path, capsys, monkeypatch) -> None:
     decode = VideoGenerator.decode_frames
 
     def interrupted(self, latents):
         yield next(decode(self, latents))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(VideoGenerator, "decode_frames", interrupted)
-    code, _, err = run(["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", *model], capsys)
+    arguments = ["generate", "a cat", "--seed", "1", *model]
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoGenerator, "decode_frames", interrupted)
+        code, _, err = run([*arguments, "--out", "clips/cat.mp4"], capsys)
     assert code == 130 and err.endswith("error: interrupted\n")
-    assert list((tmp_path / "clips").iterdir()) == []
+    kept = "clips/cat.latents.safetensors"
+    assert f"cogvideox generate --resume {kept}" in err
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == [Path(kept).name]
+
+    def no_network(*_: object, **__: object) -> None:
+        raise AssertionError("only the autoencoder is needed")
+
+    for network in (ExpertTransformer, TextEncoder):
+        monkeypatch.setattr(network, "load", no_network)
+    assert run(["generate", "--resume", kept], capsys)[0] == 0
+    monkeypatch.undo()
+    assert run([*arguments, "--out", str(tmp_path / "whole.mp4")], capsys)[0] == 0
+    assert (tmp_path / "clips/cat.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert (tmp_path / "clips/cat.json").read_text() == (tmp_path / "whole.json").read_text()
+    assert not (tmp_path / "whole.latents.safetensors").exists(), "not needed any more"
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "another"])
+def test_resume_of_no_latents(damage: str, tmp_path, capsys) -> None:
+    file = tmp_path / "cat.latents.safetensors"
+    if damage == "damaged":
+        file.write_bytes(b"no latents")
+    elif damage == "another":
+        save_file({"a": torch.zeros(1)}, file)
+    code, _, err = run(["generate", "--resume", str(file)], capsys)
+    assert (code, err.count("\n")) == (2 if damage == "missing" else 3, 1) and "--resume" in err
 
 
 def test_no_room_for_the_settings_leaves_nothing(model, tmp_path, capsys, monkeypatch) -> None:
     def fail(path, text) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cogvideox.component_files.write_atomically", fail)
+    monkeypatch.setattr("cogvideox.cli.results.write_atomically", fail)
     code, _, err = run(["generate", "a cat", "--out", "clips/cat.mp4", "--seed", "1", *model], capsys)
     assert code == 2 and "No space left" in err
-    assert list((tmp_path / "clips").iterdir()) == []
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == ["cat.latents.safetensors"]
 
 
 def test_a_full_disk_leaves_nothing(random_checkpoint: Path, tmp_path: Path) -> None:
@@ -272,3 +302,48 @@ def test_help_is_fast_and_complete() -> None:
     flags = "model out seed num-steps guidance-scale guidance-mode num-frames height width fps sampler negative-prompt"
     for flag in [*flags.split(), "prompts-file", "like", "dtype", "device", "force", "json"]:
         assert f"--{flag}" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["cat.mp4", "cat.webm", "cat.gif", "cat"])
+def test_a_video_of_any_kind_is_made_again_from_itself(model, tmp_path, capsys, name: str) -> None:
+    assert run(["generate", "a cat", "--out", f"first/{name}", "--seed", "7", *model], capsys)[0] == 0
+    code, out, _ = run(["generate", "--like", f"first/{name}", "--out", f"second/{name}", "--json"], capsys)
+    assert code == 0 and json.loads(out.splitlines()[-1])["data"]["seed"] == 7
+    first, second = tmp_path / "first", tmp_path / "second"
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert files and all((first / file).read_bytes() == (second / file).read_bytes() for file in files)
+
+
+def test_several_videos_of_a_prompt_have_seeds_that_follow(model, tmp_path, capsys) -> None:
+    flags = ["--num-videos", "3", "--seed", "5", "--json"]
+    code, out, _ = run(["generate", "a cat", "--out", "v", *flags, *model], capsys)
+    assert code == 0
+    assert [video["seed"] for video in json.loads(out.splitlines()[-1])["data"]["videos"]] == [5, 6, 7]
+
+
+def test_what_does_not_fit_is_refused_before_weights_are_read(model, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(VideoGenerator, "load", lambda *_, **__: pytest.fail("weights were read"))
+    code, out, err = run(["generate", "a cat", "--memory-gib", "0.2", *model, "--json"], capsys)
+    assert code == 4 and json.loads(out)["error"]["code"] == "out_of_memory"
+    assert err.startswith("error: this video needs") and " | " in err, "two alternatives"
+
+
+def test_placements_are_recorded_and_repeated(model, tmp_path, capsys) -> None:
+    flags = ["--quantization", "int8", "--sequential-guidance", "--staged"]
+    assert run(["generate", "a cat", "--seed", "1", "--out", "a.mp4", *flags, *model], capsys)[0] == 0
+    settings = json.loads((tmp_path / "a.json").read_text())
+    assert (settings["quantization"], settings["sequential_guidance"], settings["tiling"]) == ("int8", True, False)
+    assert run(["generate", "--like", "a.json", "--out", "b.mp4"], capsys)[0] == 0
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_an_unreadable_language_is_noticed_and_translated(model, tmp_path, capsys, monkeypatch) -> None:
+    code, _, err = run(["generate", "눈 속의 여우", "--out", "ko.mp4", *model], capsys)
+    assert code == 0 and "unknown to the model (Korean)" in err and "영어" in err
+    with serve(says("A fox in the snow.")) as endpoint:
+        monkeypatch.setenv("OPENAI_API_KEY", "secret")
+        flags = ["--enhance-endpoint", endpoint.url, "--enhance-model", "writer"]
+        assert run(["generate", "눈 속의 여우", "--out", "en.mp4", *flags, *model], capsys)[0] == 0
+    settings = json.loads((tmp_path / "en.json").read_text())
+    assert settings["prompt"] == "A fox in the snow." and settings["original_prompt"] == "눈 속의 여우"
+    assert "secret" not in (tmp_path / "en.json").read_text()

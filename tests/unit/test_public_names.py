@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import cogvideox
+from cogvideox.checkpoints.conversion import convert
 from cogvideox.diffusion.samplers import SAMPLERS
 from cogvideox.generation.denoise import DenoiseState, denoise
+from cogvideox.media.writers import write_video
 from cogvideox.models.attention import attention
 from cogvideox.models.autoencoder import Decoder, DecoderState, GaussianPosterior, VideoAutoencoder
 from cogvideox.models.causal_conv import CausalConv3d
@@ -22,7 +24,7 @@ SIGNATURES = {
     VideoAutoencoder.encode: "self video *tiling",
     VideoAutoencoder.decode: "self latents *tiling",
     VideoAutoencoder.decode_stream: "self latents *tiling",
-    ExpertTransformer.load: "directory *device *dtype *variant",
+    ExpertTransformer.load: "directory *device *dtype *variant *quantization",
     ExpertTransformer.forward: "self latents text train_timestep *image_latents *offset",
     ExpertTransformer.forward_packed: "self segments",
     ExpertTransformer.embed: "self latents text image_latents",
@@ -30,14 +32,18 @@ SIGNATURES = {
     ExpertTransformer.head: "self tokens layout modulation",
     ExpertTransformer.modulation: "self train_timestep offset",
     attention: "query key value layout *backend",
-    denoise: "predict state plan conditioning *sampler *prediction_type",
+    denoise: "predict state plan conditioning *sampler *prediction_type *has_sequential_guidance",
     TrainStep.__call__: "self batch learning_rate",
-    cogvideox.VideoGenerator.load: "model *device *dtype *variant *is_staged",
+    cogvideox.VideoGenerator.load: (
+        "model *device *dtype *variant *is_staged *is_tiled *has_sequential_guidance *quantization *text_cache_dir"
+    ),
     cogvideox.VideoGenerator.text_to_video: "self prompt *seed *fps options",
     cogvideox.VideoGenerator.image_to_video: "self prompt image *seed *fps *fit options",
     cogvideox.VideoGenerator.video_to_video: "self prompt source *strength *seed *fps *fit options",
     cogvideox.VideoGenerator.load_lora: "self path *weight *name",
     cogvideox.Video.save: "self path",
+    convert: "source out *to *part *variant *dtype *base *lora_alpha *force *on_tensor",
+    write_video: "path chunks *fps *codec *settings",
 } | dict.fromkeys(SAMPLERS.values(), "latents clean plan step_index previous_clean rng")
 """Arguments in order; a star marks those given by name only."""
 

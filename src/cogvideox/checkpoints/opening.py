@@ -27,6 +27,8 @@ class Checkpoint:
     autoencoder: VideoAutoencoder
     text_encoder: TextEncoder
     configs: CheckpointConfigs
+    quantization: Quantization | None = None
+    """Of the transformer's and text encoder's blocks."""
 
     @property
     def device(self) -> torch.device:
@@ -63,7 +65,7 @@ class StagedCheckpoint:
         quantization: Quantization | None = None,
     ) -> None:
         """Read nothing yet."""
-        self.configs, self.device, self.dtype = configs, device, dtype
+        self.configs, self.device, self.dtype, self.quantization = configs, device, dtype, quantization
         self._loaders = _loaders(configs, device, dtype, variant, quantization)
         self._part: _Part | None = None
         self._adaptations: list[Callable[[ExpertTransformer], None]] = []
@@ -150,6 +152,7 @@ def open_checkpoint(
         autoencoder=loaders[VideoAutoencoder](),
         text_encoder=loaders[TextEncoder](),
         configs=configs,
+        quantization=quantization,
     )
 
 

@@ -1,57 +1,44 @@
-"""``cogvideox generate``: a prompt, or a file of prompts, perhaps with an image or a video, to mp4 files."""
+"""``cogvideox generate``: a prompt, or a file of prompts, perhaps with an image or a video, to video files."""
 
-import dataclasses
-import json as json_module
-import math
 import re
-import secrets
-import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
-import cogvideox
+from cogvideox.checkpoints.directory import read_configs
 from cogvideox.cli.output import BAD_INPUT, OK, PARTLY_FAILED, StepProgress, exit_code_of, print_json, report_error
+from cogvideox.cli.plan import plan_settings, report_plan
+from cogvideox.cli.request import (
+    GenerateSettings,
+    check_asked,
+    check_files,
+    complete,
+    describe_model,
+    limits_of,
+    read_prompts,
+    resolve,
+    settings_json,
+    split_lora,
+)
+from cogvideox.cli.results import Saving, check_target, resume_decoding, write_result
+from cogvideox.cli.wording import Wording
+from cogvideox.generation.calibration import cache_folder
+from cogvideox.generation.memory_plan import GIB, require_fit
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from cogvideox.generation.generator import VideoGenerator
-    from cogvideox.generation.model_limits import Task
+    from cogvideox.generation.prompt_enhancer import PreparedPrompt
     from cogvideox.media.video import Video
 
-MAX_SEED = 2**31
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateSettings:
-    """All that decides the frames of a video, and its playback rate; written beside it."""
-
-    prompt: str
-    seed: int
-    model: str = "tiny"
-    lora: tuple[str, ...] = ()
-    negative_prompt: str = ""
-    image: str | None = None
-    video: str | None = None
-    strength: float | None = None
-    fit: str = "crop"
-    num_frames: int | None = None
-    height: int | None = None
-    width: int | None = None
-    fps: float | None = None
-    num_steps: int = 50
-    guidance_scale: float = 6.0
-    guidance_mode: str = "constant"
-    sampler: str | None = None
-    dtype: str = "auto"
-    device: str = "cpu"
+Flag = Annotated[bool, Parameter(negative="")]
 
 
 def generate(
@@ -78,6 +65,19 @@ def generate(
     like: Path | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    staged: bool | None = None,
+    tiling: bool | None = None,
+    sequential_guidance: bool | None = None,
+    quantization: str | None = None,
+    memory_gib: float | None = None,
+    num_videos: int = 1,
+    codec: Literal["h264", "h265", "vp9"] | None = None,
+    enhance: Flag = False,
+    enhance_endpoint: str | None = None,
+    enhance_model: str | None = None,
+    save_latents: Flag = False,
+    resume: Path | None = None,
+    dry_run: Flag = False,
     force: bool = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -100,7 +100,8 @@ def generate(
     fit
         crop or pad: what happens to an image or video of another aspect ratio (default: crop).
     out
-        The mp4 file; with --prompts-file or several seeds a folder (default: outputs/<date>_<slug>_<seed>.mp4).
+        An .mp4, .webm or .gif file, or a folder of PNG frames (a name without a suffix); for several videos a folder of
+        mp4 files (default: outputs/<date>_<slug>_<seed>.mp4).
     seed
         Of the noise, one or several: a video for each; drawn and printed if not given.
     num_steps
@@ -124,11 +125,38 @@ def generate(
     prompts_file
         Text file, one prompt per line; empty lines and lines starting with # are skipped.
     like
-        Settings file (.json) of an earlier video; flags given here win.
+        An earlier video, or its settings file (.json); flags given here win.
     dtype
         auto, float32, bfloat16 or float16 (default: auto, the fastest that is native).
     device
         cpu, cuda, mps (default: cpu).
+    staged
+        One network in memory at a time (default: if needed).
+    tiling
+        Let the autoencoder work in the published tiles: less memory, slightly other pixels (default: if needed).
+    sequential_guidance
+        Two calls of the transformer a step instead of one of twice the size (default: if needed).
+    quantization
+        int8 or none: half the memory for weights, slightly other pixels, needs torchao (default: int8 if needed).
+    memory_gib
+        How much memory to use (default: what is free).
+    num_videos
+        Videos of each prompt and seed, with the seeds that follow (default: 1).
+    codec
+        h264 or h265 in mp4, vp9 in webm (default: h264 or vp9).
+    enhance
+        Have a language model write the prompt out as a dense English caption (default: off).
+    enhance_endpoint
+        OpenAI-compatible URL of that model (default: OPENAI_BASE_URL), its key in OPENAI_API_KEY; without --enhance,
+        only prompts in languages that the model does not read are sent, to be translated.
+    enhance_model
+        Name of the language model there; a folder is a local one.
+    save_latents
+        Keep the latents beside the video.
+    resume
+        Latents (.latents.safetensors) of a run whose decoding failed: decode them.
+    dry_run
+        Say what it would take in memory and time, and stop (as cogvideox plan does).
     force
         Replace an existing file.
     json
@@ -153,37 +181,83 @@ def generate(
         "sampler": sampler,
         "dtype": dtype,
         "device": device,
+        "tiling": tiling,
+        "sequential_guidance": sequential_guidance,
+        "quantization": quantization,
     }
+    saving = Saving(codec=codec, is_forced=force, keeps_latents=save_latents)
+    if resume is not None:
+        return resume_decoding(resume, out, saving, tiling=tiling, wants_json=json)
     if prompts_file is not None and prompt is not None:
         raise ValueError("prompt and --prompts-file: give one of them, not both")
-    prompts = [prompt] if prompts_file is None else _read_prompts(prompts_file)
-    seeds = seed or [None]
-    requests = [_resolve(given | {"prompt": text, "seed": number}, like) for text in prompts for number in seeds]
-    if prompts_file is None and len(seeds) == 1:
-        targets = [out if out is not None else _default_path(requests[0], Path("outputs"), None)]
-    else:
-        folder = out if out is not None else Path("outputs")
-        if folder.suffix:
-            raise ValueError(f"--out: expected a folder for several videos, got {str(folder)!r}")
-        targets = [_default_path(request, folder, index) for index, request in enumerate(requests)]
-    for target in targets:
-        _check_target(target, is_replaced=force)
-    return _generate_all(requests, targets, wants_json=json)
-
-
-def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, wants_json: bool) -> int:
-    from cogvideox.generation.generator import VideoGenerator
-
-    console = Console(stderr=True, highlight=False)
+    prompts = [prompt] if prompts_file is None else read_prompts(prompts_file)
+    if num_videos < 1:
+        raise ValueError(f"--num-videos: expected at least 1, got {num_videos}")
+    requests = [
+        replace(first, seed=first.seed + offset)
+        for text in prompts
+        for number in seed or [None]
+        for first in [resolve(given | {"prompt": text, "seed": number}, like)]
+        for offset in range(num_videos)
+    ]
+    if dry_run:
+        return dry_run_of(requests[0], staged=staged, memory_gib=memory_gib, wants_json=json)
+    targets = _targets(requests, out, is_single=prompts_file is None and len(requests) == 1)
+    wording = Wording(wants_enhancement=enhance, endpoint=enhance_endpoint, model=enhance_model)
     for request in requests:
-        _check_request(request)
-    generator = VideoGenerator.load(requests[0].model, device=requests[0].device, dtype=requests[0].dtype)
-    for path, weight in map(_split_lora, requests[0].lora):
-        generator.load_lora(path, weight=weight)
+        check_asked(request, limits_of(read_configs(request.model)))
+    for request, target in zip(requests, targets, strict=True):
+        check_target(target, saving, request)
+    return _generate_all(requests, targets, saving, wording, staged=staged, memory_gib=memory_gib, wants_json=json)
+
+
+def dry_run_of(settings: GenerateSettings, *, staged: bool | None, memory_gib: float | None, wants_json: bool) -> int:
+    """Check a request as far as its configuration goes, and print the plan."""
+    limits, _ = describe_model(settings.model)
+    check_asked(settings, limits)
+    video, chosen = plan_settings(settings, staged=staged, memory_gib=memory_gib, is_timed=True)
+    return report_plan(settings, video, chosen, wants_json=wants_json)
+
+
+def _targets(requests: list[GenerateSettings], out: Path | None, *, is_single: bool) -> list[Path]:
+    if is_single:
+        return [out if out is not None else _default_path(requests[0], Path("outputs"), None)]
+    folder = out if out is not None else Path("outputs")
+    if folder.suffix:
+        raise ValueError(f"--out: expected a folder for several videos, got {str(folder)!r}")
+    return [_default_path(request, folder, index) for index, request in enumerate(requests)]
+
+
+def _generate_all(
+    requests: list[GenerateSettings],
+    targets: list[Path],
+    saving: "Saving",
+    wording: "Wording",
+    *,
+    staged: bool | None,
+    memory_gib: float | None,
+    wants_json: bool,
+) -> int:
+    console = Console(stderr=True, highlight=False)
+    configs = read_configs(requests[0].model)
+    placed, is_staged = _place(requests[0], staged, memory_gib, console)
+    requests = [
+        replace(
+            request,
+            tiling=placed.tiling,
+            sequential_guidance=placed.sequential_guidance,
+            quantization=placed.quantization,
+        )
+        for request in requests
+    ]
+    for request in requests:
+        check_files(request, configs)
+    prepared = wording.prepare(requests, configs, console)
+    generator = _load(placed, is_staged)
     results: list[dict[str, Any]] = []
-    for settings, target in zip(requests, targets, strict=True):
+    for settings, words, target in zip(requests, prepared, targets, strict=True):
         try:
-            results.append(_generate_one(generator, settings, target, console))
+            results.append(_generate_one(generator, settings, words, target, saving, console))
         except (ValueError, OSError) as error:
             if len(requests) == 1:
                 raise
@@ -199,109 +273,86 @@ def _generate_all(requests: list[GenerateSettings], targets: list[Path], *, want
     return OK
 
 
-def _check_request(settings: GenerateSettings) -> None:
-    """Raise what generation would raise, before any weight is read."""
-    from cogvideox.checkpoints.directory import read_configs
-    from cogvideox.checkpoints.lora import read_lora
-    from cogvideox.component_files import parse_dtype
-    from cogvideox.generation.generator import parse_device
-    from cogvideox.generation.model_limits import ModelLimits, check_guidance, check_prompt, check_seed
-
-    configs = read_configs(settings.model)
-    limits = ModelLimits(
-        transformer=configs.transformer,
-        autoencoder=configs.autoencoder,
-        noise_schedule=configs.noise_schedule,
-        default_sampler=configs.default_sampler,
+def _place(
+    settings: GenerateSettings, staged: bool | None, memory_gib: float | None, console: Console
+) -> tuple[GenerateSettings, bool]:
+    """Return the settings with their placement, and whether to stage. Raises DoesNotFitError if nothing fits."""
+    video, chosen = plan_settings(settings, staged=staged, memory_gib=memory_gib)
+    require_fit(chosen, video)
+    placement = chosen.placement
+    changes = [
+        name
+        for name, asked, is_used in (
+            ("--tiling", settings.tiling, placement.is_tiled),
+            ("--quantization int8", settings.quantization, placement.quantization),
+        )
+        if asked is None and is_used
+    ]
+    if changes:
+        available = f"{chosen.available_bytes / GIB:.1f} GiB"
+        note = f"note: to fit into {available}: {' '.join(changes)}, which changes pixels slightly"
+        console.print(note, soft_wrap=True)
+    placed = replace(
+        settings,
+        tiling=placement.is_tiled,
+        sequential_guidance=placement.has_sequential_guidance,
+        quantization=placement.quantization or "none",
     )
-    parse_device(settings.device)
-    if settings.dtype != "auto":
-        parse_dtype(settings.dtype)
-    limits.check_task(_task(settings))
-    _check_pictures(settings)
-    limits.latent_shape(num_frames=settings.num_frames, height_px=settings.height, width_px=settings.width)
-    limits.choose_sampler(settings.sampler)
-    limits.check_steps(settings.num_steps)
-    for path, weight in map(_split_lora, settings.lora):
-        if not Path(path).exists():
-            raise ValueError(f"--lora: no such file or folder: {path}")
-        if not math.isfinite(weight):
-            raise ValueError(f"--lora {path}: expected a finite weight, got {weight}")
-        read_lora(path, configs.transformer)
-    check_guidance(settings.guidance_mode, settings.guidance_scale)
-    check_prompt(settings.prompt)
-    check_seed(settings.seed)
+    return placed, placement.is_staged
 
 
-def _split_lora(text: str) -> tuple[str, float]:
-    """Return the path and weight of FILE or FILE:WEIGHT."""
-    path, separator, weight = text.rpartition(":")
-    try:
-        return (path, float(weight)) if separator else (text, 1.0)
-    except ValueError:  # a colon of the path
-        return text, 1.0
+def _load(settings: GenerateSettings, is_staged: bool) -> "VideoGenerator":
+    from cogvideox.generation.generator import VideoGenerator
 
-
-def _task(settings: GenerateSettings) -> "Task":
-    if settings.image is not None and settings.video is not None:
-        raise ValueError("--image and --video: give one of them, not both")
-    if settings.image is not None:
-        return "image-to-video"
-    return "text-to-video" if settings.video is None else "video-to-video"
-
-
-def _check_pictures(settings: GenerateSettings) -> None:
-    from cogvideox.generation.model_limits import check_strength
-    from cogvideox.media.pictures import check_fit, read_picture
-    from cogvideox.media.video import read_video
-
-    check_fit(settings.fit)
-    if settings.image is not None:
-        read_picture(settings.image)
-    if settings.video is not None:
-        read_video(settings.video, max_frames=1)
-    if settings.strength is not None:
-        if settings.video is None:
-            raise ValueError("--strength: only for making over a --video")
-        check_strength(settings.strength)
+    generator = VideoGenerator.load(
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        is_staged=is_staged,
+        is_tiled=bool(settings.tiling),
+        has_sequential_guidance=bool(settings.sequential_guidance),
+        quantization="int8" if settings.quantization == "int8" else None,
+        text_cache_dir=cache_folder() / "prompts" if is_staged else None,
+    )
+    for path, weight in map(split_lora, settings.lora):
+        generator.load_lora(path, weight=weight)
+    return generator
 
 
 def _generate_one(
-    generator: "VideoGenerator", settings: GenerateSettings, target: Path, console: Console
+    generator: "VideoGenerator",
+    settings: GenerateSettings,
+    words: "PreparedPrompt",
+    target: Path,
+    saving: "Saving",
+    console: Console,
 ) -> dict[str, Any]:
-    from cogvideox.component_files import write_atomically
     from cogvideox.media.pictures import read_picture
-    from cogvideox.media.video import read_video, write_video
+    from cogvideox.media.video import read_video
 
     started_at_s = time.monotonic()
     source = None
     if settings.video is not None:
         source = read_video(settings.video, max_frames=settings.num_frames or generator.limits.native_num_frames)
     picture = None if settings.image is None else read_picture(settings.image)
-    resolved = _with_model_defaults(settings, generator, source)
+    dtype = str(generator.dtype).removeprefix("torch.")
+    resolved = complete(replace(settings, prompt=words.text), generator.limits, dtype=dtype, source=source)
     for shown in (picture, None if source is None else source.frames[0]):
         if shown is not None and shown.shape[:2] != (resolved.height, resolved.width):
             sizes = f"{shown.shape[1]}x{shown.shape[0]} to {resolved.width}x{resolved.height} px ({resolved.fit})"
             console.print(f"note: {settings.image or settings.video} is fitted from {sizes}", soft_wrap=True)
-    num_tokens = generator.text_encoder.count_tokens(settings.prompt)
-    if num_tokens > generator.max_prompt_tokens:
-        limit = generator.max_prompt_tokens
-        lost = f"{num_tokens - limit} of its {num_tokens} tokens are lost"
-        console.print(f"warning: the model reads {limit} tokens of the prompt, {lost}", markup=False, soft_wrap=True)
     with StepProgress("denoise") as progress:
         latents = _make_latents(generator, resolved, picture, source, progress)
-    assert resolved.fps is not None
-    num_frames = write_video(target, generator.decode_frames(latents), fps=resolved.fps)
-    try:
-        write_atomically(target.with_suffix(".json"), json_module.dumps(_settings_json(resolved), indent=2) + "\n")
-    except BaseException:  # a video never stands without its settings
-        target.unlink()
-        raise
+    is_changed = words.text != words.original
+    written = settings_json(
+        resolved,
+        original_prompt=words.original if is_changed else None,
+        prompt_source=words.source if is_changed else None,
+    )
+    num_frames = write_result(generator, latents, target, written, saving, console)
     seconds = time.monotonic() - started_at_s
     print(f"{target}  (seed {resolved.seed}, {num_frames} frames, {seconds:.1f} s)", flush=True)
-    return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | _settings_json(
-        resolved
-    )
+    return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | written
 
 
 def _make_latents(
@@ -333,90 +384,7 @@ def _make_latents(
     return generator.text_to_latents(prompts, seeds, **options)
 
 
-def _settings_json(settings: GenerateSettings) -> dict[str, Any]:
-    return dataclasses.asdict(settings) | {"cogvideox_version": cogvideox.__version__}
-
-
-def _with_model_defaults(
-    settings: GenerateSettings, generator: "VideoGenerator", source: "Video | None"
-) -> GenerateSettings:
-    from cogvideox.generation.model_limits import DEFAULT_STRENGTH
-
-    limits = generator.limits
-    height, width = limits.native_size_px
-    num_frames, fps, strength = limits.native_num_frames, limits.native_fps, settings.strength
-    if source is not None:
-        num_frames, fps = limits.num_frames_of_source(source.num_frames), source.fps
-        strength = DEFAULT_STRENGTH if strength is None else strength
-    return dataclasses.replace(
-        settings,
-        strength=strength,
-        num_frames=settings.num_frames if settings.num_frames is not None else num_frames,
-        height=settings.height if settings.height is not None else height,
-        width=settings.width if settings.width is not None else width,
-        fps=settings.fps if settings.fps is not None else fps,
-        sampler=settings.sampler if settings.sampler is not None else limits.default_sampler,
-        dtype=str(generator.dtype).removeprefix("torch."),
-    )
-
-
-def _resolve(given: dict[str, Any], like: Path | None) -> GenerateSettings:
-    """Merge flags over the settings file; draw a seed if neither names one."""
-    from cogvideox.settings import build_dataclass
-
-    values = {} if like is None else _read_settings(like)
-    values |= {key: value for key, value in given.items() if value is not None}
-    if not str(values.get("prompt", "")).strip():
-        raise ValueError("prompt: expected some text; give PROMPT or --prompts-file FILE")
-    values.setdefault("seed", secrets.randbelow(MAX_SEED))
-    settings = build_dataclass(GenerateSettings, values, where="settings" if like is None else str(like))
-    if settings.fps is not None and not 0 < settings.fps <= 1000:
-        raise ValueError(f"--fps: expected more than 0 and at most 1000, got {settings.fps}")
-    return settings
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        values = json_module.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json_module.JSONDecodeError) as error:
-        raise ValueError(f"--like {path}: not a settings file ({error})") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"--like {path}: expected a JSON object")
-    values.pop("cogvideox_version", None)
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _read_prompts(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--prompts-file {path}: {error}") from None
-    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not prompts:
-        raise ValueError(f"--prompts-file {path}: no prompts in it")
-    return prompts
-
-
 def _default_path(settings: GenerateSettings, folder: Path, index: int | None) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", settings.prompt.lower()).strip("-")[:48] or "video"
     prefix = datetime.now().strftime("%Y-%m-%d") if index is None else f"{index:03d}"
     return folder / f"{prefix}_{slug}_{settings.seed}.mp4"
-
-
-def _check_target(target: Path, *, is_replaced: bool) -> None:
-    """Raise ValueError before any work if the video could not be written in the end."""
-    if target.suffix.lower() != ".mp4":
-        raise ValueError(f"--out: expected a name ending in .mp4, got {str(target)!r}")
-    if target.is_dir():
-        raise ValueError(f"--out: {target} is a folder")
-    for path in (target, target.with_suffix(".json")):
-        if path.exists() and not is_replaced:
-            raise ValueError(f"--out: {path} exists; give --force to replace it")
-    ancestor = target.absolute().parent
-    while not ancestor.exists():
-        ancestor = ancestor.parent
-    try:
-        with tempfile.TemporaryFile(dir=ancestor):  # permissions alone do not tell
-            pass
-    except OSError as error:
-        raise ValueError(f"--out: cannot write into {ancestor} ({error.strerror})") from None

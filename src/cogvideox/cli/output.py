@@ -9,7 +9,7 @@ import cyclopts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cogvideox.errors import CheckpointError, FetchError
+from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError
 
 OK = 0
 BUG = 1
@@ -34,14 +34,14 @@ CODE_NAMES = {
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of an error.
 
-    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint; 4 out of memory; 5 network;
+    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint; 4 does not fit into memory; 5 network;
     130 interrupted; 1 anything else, which is a bug.
     """
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, CheckpointError):
         return BAD_CHECKPOINT
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+    if isinstance(error, MemoryError | DoesNotFitError) or _is_torch_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, FetchError):
         return NETWORK

@@ -21,6 +21,7 @@ from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.generation.model_limits import DEFAULT_STRENGTH, ModelLimits, check_guidance, check_prompt, check_seed
 from cogvideox.generation.scheduled_transformer import ScheduledTransformer
 from cogvideox.generation.tasks import GenerationTask, ImageTask, Run, TextTask, VideoTask, read_source
+from cogvideox.generation.text_cache import TextCache, identity_of
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
@@ -65,6 +66,7 @@ class VideoGenerator:
         *,
         is_tiled: bool = False,
         has_sequential_guidance: bool = False,
+        text_cache_dir: Path | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self.is_tiled = is_tiled
@@ -83,6 +85,10 @@ class VideoGenerator:
         )
         """What can be asked of it."""
         self._loras: dict[str, dict[str, LowRankUpdate]] = {}
+        folders = [configs.directory / name for name in ("text_encoder", "tokenizer")]
+        details = [self.dtype, checkpoint.quantization, self.max_prompt_tokens]
+        identity = " ".join(identity_of(folder, *details) for folder in folders)
+        self._text_cache = TextCache(identity, text_cache_dir)
 
     @classmethod
     def load(
@@ -96,6 +102,7 @@ class VideoGenerator:
         is_tiled: bool = False,
         has_sequential_guidance: bool = False,
         quantization: Quantization | None = None,
+        text_cache_dir: str | Path | None = None,
     ) -> Self:
         """Load a model.
 
@@ -111,6 +118,8 @@ class VideoGenerator:
             has_sequential_guidance: call the transformer twice a step, for the prompt and against the negative one,
                 with half the activations each.
             quantization: "int8" halves the memory of text encoder and transformer, by torchao; slightly other pixels.
+            text_cache_dir: folder where embeddings of prompts are kept, so that later processes that ask for the same
+                need no text encoder; by default they are kept in memory only.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged.
@@ -127,7 +136,12 @@ class VideoGenerator:
             is_staged=is_staged,
             quantization=check_quantization(quantization),
         )
-        return cls(checkpoint, is_tiled=is_tiled, has_sequential_guidance=has_sequential_guidance)
+        return cls(
+            checkpoint,
+            is_tiled=is_tiled,
+            has_sequential_guidance=has_sequential_guidance,
+            text_cache_dir=None if text_cache_dir is None else Path(text_cache_dir),
+        )
 
     @property
     def transformer(self) -> ExpertTransformer:
@@ -276,13 +290,16 @@ class VideoGenerator:
 
     def text_to_videos(
         self,
-        prompts: Sequence[str],
+        prompts: str | Sequence[str],
         seeds: Sequence[int],
         *,
         fps: float | None = None,
         **options: Unpack[SamplingOptions],
     ) -> list[Video]:
-        """Make one video per prompt and seed, in one batch. Arguments and errors as for `text_to_video`."""
+        """Make one video per prompt and seed, in one batch; of one prompt, as a string, one video per seed.
+
+        Arguments and errors as for `text_to_video`.
+        """
         return self._to_videos(self.text_to_latents(prompts, seeds, **options), fps)
 
     def image_to_videos(
@@ -299,13 +316,14 @@ class VideoGenerator:
         return self._to_videos(self.image_to_latents(prompts, images, seeds, fit=fit, **options), fps)
 
     def text_to_latents(
-        self, prompts: Sequence[str], seeds: Sequence[int], **options: Unpack[SamplingOptions]
+        self, prompts: str | Sequence[str], seeds: Sequence[int], **options: Unpack[SamplingOptions]
     ) -> Tensor:
-        """Make the latents of one video per prompt and seed: (B, C, T, H, W) float32, scaled.
+        """Make the latents of one video per prompt and seed: (B, C, T, H, W) float32, scaled; see `text_to_videos`.
 
         Arguments and errors as for `text_to_video`.
         """
-        return self._sample(prompts, seeds, TextTask(), **options)
+        texts = [prompts] * len(seeds) if isinstance(prompts, str) else prompts
+        return self._sample(texts, seeds, TextTask(), **options)
 
     def image_to_latents(
         self,
@@ -364,8 +382,8 @@ class VideoGenerator:
         rng = NoiseSource.from_seeds(seeds, self.dtype)
         num_padding_frames = self.limits.num_padding_frames(shape[1])
         # In this order, a staged checkpoint reads every part once before the loop.
-        text = self.text_encoder.encode(prompts, self.max_prompt_tokens)
-        negative_text = self._encode_negative(negative_prompt, len(prompts)) if guidance_scale > 1 else None
+        text = self._encode_texts(prompts)
+        negative_text = self._encode_texts([negative_prompt] * len(prompts)) if guidance_scale > 1 else None
         # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_tasks.py).
         plan = self.noise_schedule.plan(num_steps)
         autoencoder = self.autoencoder
@@ -413,9 +431,13 @@ class VideoGenerator:
     def _tiling(self, autoencoder: VideoAutoencoder) -> Tiling | None:
         return Tiling.published(autoencoder.config) if self.is_tiled else None
 
-    def _encode_negative(self, negative_prompt: str, num_videos: int) -> Tensor:
-        encoded = self.text_encoder.encode([negative_prompt], self.max_prompt_tokens)
-        return encoded.expand(num_videos, -1, -1)
+    def _encode_texts(self, prompts: Sequence[str]) -> Tensor:
+        """Return (B, L, D); each text is encoded alone, so that it does not depend on the others."""
+
+        def encode(prompt: str) -> Tensor:
+            return self.text_encoder.encode([prompt], self.max_prompt_tokens)
+
+        return torch.cat([self._text_cache.get(prompt, encode) for prompt in prompts]).to(self.device)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""T5 text encoder: prompts in, embeddings of fixed length out. The only file that imports transformers.
+"""T5 text encoder: prompts in, embeddings of fixed length out.
 
 Axes: B prompts, L text tokens, D width of the encoder.
 """
@@ -63,7 +63,7 @@ class TextEncoder:
         folder = directory / "text_encoder"
         files = weight_files(folder, TEXT_WEIGHTS_NAME, find_variant(folder, TEXT_WEIGHTS_NAME, variant))
         with _quiet_transformers():
-            tokenizer = _load_tokenizer(directory / "tokenizer")
+            tokenizer = load_tokenizer(directory / "tokenizer")
             try:
                 with torch.device("meta"):
                     model = T5EncoderModel(T5Config.from_pretrained(folder, local_files_only=True))
@@ -103,8 +103,7 @@ class TextEncoder:
 
     def count_tokens(self, prompt: str) -> int:
         """Return the tokens of a prompt, the end token included; `encode` cuts what exceeds ``max_tokens``."""
-        with _quiet_transformers():
-            return len(self.tokenizer(prompt).input_ids)
+        return count_tokens(self.tokenizer, prompt)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], max_tokens: int) -> Tensor:
@@ -137,7 +136,14 @@ def _with_shared(key: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield key, value
 
 
-def _load_tokenizer(folder: Path) -> T5Tokenizer:
+def count_tokens(tokenizer: T5Tokenizer, prompt: str) -> int:
+    """Return the tokens of a prompt, the end token included."""
+    with _quiet_transformers():
+        return len(tokenizer(prompt).input_ids)
+
+
+def load_tokenizer(folder: Path) -> T5Tokenizer:
+    """Read a ``tokenizer/`` folder. Raises CheckpointError if it is missing or damaged."""
     # transformers makes a tokenizer without words if there is no file, and reads every word as unknown.
     if not any((folder / name).is_file() for name in TOKENIZER_NAMES):
         raise CheckpointError(f"{folder}: neither {' nor '.join(TOKENIZER_NAMES)}; download the checkpoint again")

@@ -1,0 +1,163 @@
+"""What generation leaves on disk: latents while they may be needed, the video, and its settings."""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from cogvideox.cli.output import OK, print_json
+from cogvideox.cli.request import NOT_SETTINGS, GenerateSettings, settings_from
+from cogvideox.component_files import write_atomically
+from cogvideox.errors import CheckpointError
+from cogvideox.media.outputs import VideoCodec, check_output_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cogvideox.generation.generator import VideoGenerator
+
+LATENTS_SUFFIX = ".latents.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """How results are written."""
+
+    codec: VideoCodec | None = None
+    is_forced: bool = False
+    """Existing files are replaced."""
+    keeps_latents: bool = False
+
+
+def latents_path(target: Path) -> Path:
+    """Return where the latents of a video are kept."""
+    return target.with_name(target.stem + LATENTS_SUFFIX)
+
+
+def check_target(target: Path, saving: Saving, settings: GenerateSettings) -> None:
+    """Raise ValueError before any work if the video could not be written in the end."""
+    try:
+        check_output_path(
+            target, codec=saving.codec, height_px=settings.height, width_px=settings.width, fps=settings.fps
+        )
+    except ValueError as error:
+        raise ValueError(f"--out {target}: {error}") from None
+    if target.suffix and target.is_dir():
+        raise ValueError(f"--out: {target} is a folder")
+    for path in (target, target.with_suffix(".json")):
+        if path.exists() and not saving.is_forced:
+            raise ValueError(f"--out: {path} exists; give --force to replace it")
+    ancestor = target.absolute().parent
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    try:
+        with tempfile.TemporaryFile(dir=ancestor):  # permissions alone do not tell
+            pass
+    except OSError as error:
+        raise ValueError(f"--out: cannot write into {ancestor} ({error.strerror})") from None
+
+
+def write_result(
+    generator: "VideoGenerator",
+    latents: "Tensor",
+    target: Path,
+    settings: dict[str, Any],
+    saving: Saving,
+    console: Console,
+) -> int:
+    """Decode latents into a file and write the settings beside it; return the number of frames.
+
+    The latents are on disk until the video is, so that nothing is lost if decoding fails.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept = _keep_latents(latents, target, settings, console)
+    try:
+        num_frames = _write_video(generator, latents, target, settings, saving)
+    except BaseException:
+        if kept is not None:
+            console.print(f"the latents are kept: cogvideox generate --resume {kept}", markup=False, soft_wrap=True)
+        raise
+    if kept is not None and not saving.keeps_latents:
+        kept.unlink(missing_ok=True)
+    return num_frames
+
+
+def _keep_latents(latents: "Tensor", target: Path, settings: dict[str, Any], console: Console) -> Path | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    kept = latents_path(target)
+    temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+    header = {"settings": json.dumps(settings), "out": target.name}
+    try:
+        save_file({"latents": latents.cpu().contiguous()}, temporary, metadata=header)
+        os.replace(temporary, kept)
+    except (OSError, SafetensorError) as error:  # the video may still be written
+        console.print(f"warning: the latents cannot be kept: {error}", markup=False, soft_wrap=True)
+        return None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return kept
+
+
+def _write_video(
+    generator: "VideoGenerator", latents: "Tensor", target: Path, settings: dict[str, Any], saving: Saving
+) -> int:
+    from cogvideox.media.writers import write_video
+
+    frames = generator.decode_frames(latents)
+    num_frames = write_video(
+        target, frames, fps=settings["fps"], codec=saving.codec, settings=json.dumps(settings, ensure_ascii=False)
+    )
+    try:
+        write_atomically(target.with_suffix(".json"), json.dumps(settings, indent=2) + "\n")
+    except BaseException:  # a video never stands without its settings
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+        raise
+    return num_frames
+
+
+def resume_decoding(
+    path: Path, out: Path | None, saving: Saving, *, tiling: bool | None = None, wants_json: bool = False
+) -> int:
+    """Decode the latents that a failed or an earlier run kept, and leave them; the other networks are not read.
+
+    Raises:
+        CheckpointError: the file is damaged, or no latents of ours.
+        ValueError: the video exists or cannot be written.
+    """
+    latents, values, name = _read_latents(path)
+    settings = settings_from({key: value for key, value in values.items() if key not in NOT_SETTINGS}, str(path))
+    target = path.with_name(name) if out is None else out
+    check_target(target, saving, settings)
+    from cogvideox.generation.generator import VideoGenerator
+
+    is_tiled = bool(settings.tiling) if tiling is None else tiling
+    generator = VideoGenerator.load(
+        settings.model, device=settings.device, dtype=settings.dtype, is_staged=True, is_tiled=is_tiled
+    )
+    values |= {"tiling": is_tiled}
+    num_frames = _write_video(generator, latents, target, values, saving)
+    print(f"{target}  ({num_frames} frames, decoded from {path.name})", flush=True)
+    if wants_json:
+        print_json({"ok": True, "data": {"path": str(target), "num_frames_written": num_frames} | values})
+    return OK
+
+
+def _read_latents(path: Path) -> "tuple[Tensor, dict[str, Any], str]":
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header, latents = file.metadata() or {}, file.get_tensor("latents")
+        values, name = json.loads(header["settings"]), Path(header["out"]).name
+    except FileNotFoundError:
+        raise ValueError(f"--resume {path}: no such file") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"--resume {path}: not latents that generate kept, or damaged ({error})") from None
+    return latents, values, name
