@@ -20,8 +20,8 @@ PROCESS_BYTES = int(0.45 * GIB)
 TRANSFORMER_ELEMENTS_PER_TOKEN = 16
 """Of the model's width each, at the peak of a block; measured 10 to 16 for one video and up to 23 for few tokens."""
 MIN_TRANSFORMER_BYTES = 64 * 2**20
-AUTOENCODER_COPIES = 5.5
-"""Of a chunk of 9 frames in the first stage's channels, at the peak of decoding; measured 4.3 to 5.4."""
+AUTOENCODER_COPIES = 7.5
+"""Of a chunk of 9 frames in the first stage's channels, at the peak of decoding; measured 2.4 to 7.3."""
 CHUNK_FRAMES = 9
 TILE_SHARE = 0.5
 """Height and width of a published tile, of the native ones."""

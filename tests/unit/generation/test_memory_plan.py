@@ -190,4 +190,4 @@ def test_predicted_activations_cover_the_measured_ones() -> None:
     autoencoder = replace(video.limits.autoencoder, block_out_channels=(32, 64, 64, 128))
     video = replace(video, height_px=192, width_px=288, limits=replace(video.limits, autoencoder=autoencoder))
     predicted = plan_memory(video, Placement(), GIB).stages[2].activation_bytes
-    assert 0.9 * decoding < predicted < 2.5 * decoding
+    assert 0.9 * decoding < predicted < 3 * decoding
