@@ -38,7 +38,7 @@ SIGNATURES = {
         "model *device *dtype *variant *is_staged *is_tiled *has_sequential_guidance *quantization *text_cache_dir"
     ),
     cogvideox.VideoGenerator.text_to_video: "self prompt *seed *fps options",
-    cogvideox.VideoGenerator.image_to_video: "self prompt image *seed *fps *fit options",
+    cogvideox.VideoGenerator.image_to_video: "self prompt image *last_image *seed *fps *fit options",
     cogvideox.VideoGenerator.video_to_video: "self prompt source *strength *seed *fps *fit options",
     cogvideox.VideoGenerator.load_lora: "self path *weight *name",
     cogvideox.Video.save: "self path",

@@ -47,6 +47,7 @@ def generate(
     model: str | None = None,
     lora: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     image: Path | None = None,
+    last_image: Path | None = None,
     video: Path | None = None,
     strength: float | None = None,
     fit: str | None = None,
@@ -56,6 +57,7 @@ def generate(
     guidance_scale: float | None = None,
     guidance_mode: str | None = None,
     num_frames: int | None = None,
+    window_frames: int | None = None,
     height: int | None = None,
     width: int | None = None,
     fps: float | None = None,
@@ -93,6 +95,8 @@ def generate(
         LoRA file or folder, one or several; FILE:WEIGHT weights one (default: 1).
     image
         Picture that the video begins with; for image-to-video models.
+    last_image
+        Picture that the video ends with; only for models that were trained for it.
     video
         Video to make over: its first frames, as many as --num-frames.
     strength
@@ -112,6 +116,9 @@ def generate(
         constant, published, rising or falling (default: constant).
     num_frames
         8k or 8k + 1 (default: the model's own).
+    window_frames
+        Makes a clip longer than the model was trained for out of overlapping windows of so many frames, best the
+        model's own number (default: in one piece).
     height
         In pixels, a multiple of 16 (default: the model's own).
     width
@@ -167,11 +174,13 @@ def generate(
         "model": model,
         "lora": lora,
         "image": None if image is None else str(image),
+        "last_image": None if last_image is None else str(last_image),
         "video": None if video is None else str(video),
         "strength": strength,
         "fit": fit,
         "negative_prompt": negative_prompt,
         "num_frames": num_frames,
+        "window_frames": window_frames,
         "height": height,
         "width": width,
         "fps": fps,
@@ -366,6 +375,7 @@ def _make_latents(
     options: dict[str, Any] = {
         "negative_prompt": settings.negative_prompt,
         "num_frames": settings.num_frames,
+        "window_frames": settings.window_frames,
         "height_px": settings.height,
         "width_px": settings.width,
         "num_steps": settings.num_steps,
@@ -376,7 +386,8 @@ def _make_latents(
     }
     fit: Any = settings.fit
     if picture is not None:
-        return generator.image_to_latents(prompts, [picture], seeds, fit=fit, **options)
+        last = None if settings.last_image is None else [settings.last_image]
+        return generator.image_to_latents(prompts, [picture], seeds, last_images=last, fit=fit, **options)
     if source is not None:
         assert settings.strength is not None
         sources = [source.frames]

@@ -43,12 +43,14 @@ class GenerateSettings:
     lora: tuple[str, ...] = ()
     negative_prompt: str = ""
     image: str | None = None
+    last_image: str | None = None
     video: str | None = None
     strength: float | None = None
     fit: str = "crop"
     num_frames: int | None = None
     height: int | None = None
     width: int | None = None
+    window_frames: int | None = None
     fps: float | None = None
     num_steps: int = 50
     guidance_scale: float = 6.0
@@ -176,11 +178,14 @@ def check_asked(settings: GenerateSettings, limits: ModelLimits) -> None:
     """Raise ValueError for what a model cannot do, by its configuration alone."""
     limits.check_task(task_of(settings))
     limits.latent_shape(num_frames=settings.num_frames, height_px=settings.height, width_px=settings.width)
+    limits.window_latent_frames(settings.window_frames)
     limits.choose_sampler(settings.sampler)
     limits.check_steps(settings.num_steps)
     check_guidance(settings.guidance_mode, settings.guidance_scale)
     check_prompt(settings.prompt)
     check_seed(settings.seed)
+    if settings.last_image is not None and settings.image is None:
+        raise ValueError("--last-image: only beside an --image to begin with")
     if settings.strength is not None:
         if settings.video is None:
             raise ValueError("--strength: only for making over a --video")
@@ -201,8 +206,9 @@ def check_files(settings: GenerateSettings, configs: CheckpointConfigs) -> None:
     if settings.dtype != "auto":
         parse_dtype(settings.dtype)
     check_fit(settings.fit)
-    if settings.image is not None:
-        read_picture(settings.image)
+    for picture in (settings.image, settings.last_image):
+        if picture is not None:
+            read_picture(picture)
     if settings.video is not None:
         read_video(settings.video, max_frames=1)
     for path, weight in map(split_lora, settings.lora):

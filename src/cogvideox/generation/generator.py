@@ -22,6 +22,7 @@ from cogvideox.generation.model_limits import DEFAULT_STRENGTH, ModelLimits, che
 from cogvideox.generation.scheduled_transformer import ScheduledTransformer
 from cogvideox.generation.tasks import GenerationTask, ImageTask, Run, TextTask, VideoTask, read_source
 from cogvideox.generation.text_cache import TextCache, identity_of
+from cogvideox.generation.windows import WindowedPredict
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
@@ -52,6 +53,9 @@ class SamplingOptions(TypedDict, total=False):
     """How strongly the prompt is followed; 6 by default, at most 1 switches guidance off."""
     guidance_mode: GuidanceMode
     """How the scale changes over the steps; "constant" by default."""
+    window_frames: int | None
+    """For clips longer than the model was trained for: frames of the overlapping windows that it makes them of, 8k or
+    8k + 1, best its own length; by default the clip is made in one piece."""
     sampler: SamplerName | None
     """By default the one that the checkpoint names."""
     on_step: OnStep | None
@@ -238,6 +242,7 @@ class VideoGenerator:
         prompt: str,
         image: Picture,
         *,
+        last_image: Picture | None = None,
         seed: int = 0,
         fps: float | None = None,
         fit: Fit = "crop",
@@ -248,6 +253,7 @@ class VideoGenerator:
         Args:
             prompt: what happens in it.
             image: a Pillow image, an array (H, W, 3) uint8, or a file. It is fitted to the video's size.
+            last_image: what the video ends with, for models that were trained with one; the published ones were not.
             seed: as for `text_to_video`.
             fps: as for `text_to_video`.
             fit: "crop" cuts the middle out of an image of another aspect ratio, "pad" adds black.
@@ -256,7 +262,8 @@ class VideoGenerator:
         Raises:
             ValueError: an argument is out of range, the image cannot be read, or the model takes no image.
         """
-        return self.image_to_videos([prompt], [image], [seed], fps=fps, fit=fit, **options)[0]
+        last_images = None if last_image is None else [last_image]
+        return self.image_to_videos([prompt], [image], [seed], last_images=last_images, fps=fps, fit=fit, **options)[0]
 
     def video_to_video(
         self,
@@ -308,12 +315,14 @@ class VideoGenerator:
         images: Sequence[Picture],
         seeds: Sequence[int],
         *,
+        last_images: Sequence[Picture] | None = None,
         fps: float | None = None,
         fit: Fit = "crop",
         **options: Unpack[SamplingOptions],
     ) -> list[Video]:
         """Make one video per prompt, image and seed, in one batch. Arguments and errors as for `image_to_video`."""
-        return self._to_videos(self.image_to_latents(prompts, images, seeds, fit=fit, **options), fps)
+        latents = self.image_to_latents(prompts, images, seeds, last_images=last_images, fit=fit, **options)
+        return self._to_videos(latents, fps)
 
     def text_to_latents(
         self, prompts: str | Sequence[str], seeds: Sequence[int], **options: Unpack[SamplingOptions]
@@ -331,11 +340,13 @@ class VideoGenerator:
         images: Sequence[Picture],
         seeds: Sequence[int],
         *,
+        last_images: Sequence[Picture] | None = None,
         fit: Fit = "crop",
         **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """Make latents as `text_to_latents` does, with an image each. Arguments and errors as for `image_to_video`."""
-        return self._sample(prompts, seeds, ImageTask(tuple(read_picture(image) for image in images), fit), **options)
+        first, last = (tuple(read_picture(image) for image in pictures) for pictures in (images, last_images or ()))
+        return self._sample(prompts, seeds, ImageTask(first, fit, last), **options)
 
     def video_to_latents(
         self,
@@ -369,6 +380,7 @@ class VideoGenerator:
         num_steps: int = 50,
         guidance_scale: float = 6.0,
         guidance_mode: GuidanceMode = "constant",
+        window_frames: int | None = None,
         sampler: SamplerName | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
@@ -379,6 +391,7 @@ class VideoGenerator:
         chosen_sampler = self.limits.choose_sampler(sampler)
         check_guidance(guidance_mode, guidance_scale)
         self.limits.check_steps(num_steps)
+        window = self.limits.window_latent_frames(window_frames)
         rng = NoiseSource.from_seeds(seeds, self.dtype)
         num_padding_frames = self.limits.num_padding_frames(shape[1])
         # In this order, a staged checkpoint reads every part once before the loop.
@@ -387,7 +400,7 @@ class VideoGenerator:
         # Parity: a source's or image's posterior is drawn before the noise (tests/parity/test_tasks.py).
         plan = self.noise_schedule.plan(num_steps)
         autoencoder = self.autoencoder
-        start = task.start(Run(autoencoder, rng, shape, num_padding_frames, plan, self._tiling(autoencoder)))
+        start = task.start(Run(autoencoder, rng, shape, num_padding_frames, plan, self._tiling(autoencoder), window))
         del autoencoder  # a staged checkpoint lets go of it
         conditioning = Conditioning(
             text=text,
@@ -400,7 +413,7 @@ class VideoGenerator:
         prediction_type = self.noise_schedule.config.prediction_type
         predict = ScheduledTransformer(self.transformer, start.plan)
         for state in denoise(
-            predict,
+            predict if window is None else WindowedPredict(predict, window),
             first,
             start.plan,
             conditioning,

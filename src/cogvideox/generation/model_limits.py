@@ -68,6 +68,22 @@ class ModelLimits:
         """Latent frames made in front of a video and dropped, so that temporal patches fit (version 1.5)."""
         return -num_latent_frames % (self.transformer.patch_size_t or 1)
 
+    def window_latent_frames(self, window_frames: int | None) -> int | None:
+        """Return the latent frames of windows, as many as temporal patches need.
+
+        Raises:
+            ValueError: the length is not that of a clip, or the model begins with an image, which only the first
+                window would see.
+        """
+        if window_frames is None:
+            return None
+        if self.takes_image:
+            raise ValueError("window_frames: expected None, because only the first window would see the image")
+        time = num_latent_frames(window_frames, self.autoencoder.temporal_compression_ratio)
+        if time < 2:
+            raise ValueError(f"window_frames: expected at least 8, got {window_frames}")
+        return time + self.num_padding_frames(time)
+
     def choose_sampler(self, sampler: str | None) -> SamplerName:
         """Return a sampler by name, or the checkpoint's own. Raises ValueError for an unknown one."""
         name = self.default_sampler if sampler is None else sampler

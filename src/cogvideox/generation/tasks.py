@@ -15,6 +15,7 @@ from torch import Tensor
 from cogvideox.diffusion.noise_schedule import SamplingPlan
 from cogvideox.diffusion.samplers import NoiseSource
 from cogvideox.generation.model_limits import Task, check_strength
+from cogvideox.generation.windows import repeat_noise
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, fit_pictures
 from cogvideox.media.video import Video, read_video, to_tensor
@@ -38,12 +39,15 @@ class Run:
     """All steps."""
     tiling: Tiling | None = None
     """How large pictures are encoded."""
+    window_latent_frames: int | None = None
+    """Of windows, if the videos are made of such."""
 
     def draw_noise(self) -> Tensor:
         """Return (B, C, padding + T, H, W)."""
         channels, time, height, width = self.shape
         shape = (len(self.rng.generators), channels, self.num_padding_frames + time, height, width)
-        return self.rng.draw(shape, self.autoencoder.device)
+        noise = self.rng.draw(shape, self.autoencoder.device)
+        return noise if self.window_latent_frames is None else repeat_noise(noise, self.window_latent_frames)
 
     def encode(self, clips: Sequence[np.ndarray], fit: Fit) -> Tensor:
         """Draw latents (B, C, t, H, W), not scaled, of clips (T, H, W, 3) uint8 after fitting them."""
@@ -104,12 +108,18 @@ class ImageTask:
     images: tuple[np.ndarray, ...]
     """(H, W, 3) uint8 of each video."""
     fit: Fit = "crop"
+    last_images: tuple[np.ndarray, ...] = ()
+    """(H, W, 3) uint8 that the videos end with, for models that know; none for all others."""
     name: ClassVar[Task] = "image-to-video"
 
     def check(self, num_videos: int, num_frames: int) -> None:
         """Raise ValueError unless there is one image per video."""
         if len(self.images) != num_videos:
             raise ValueError(f"images: expected one per prompt ({num_videos}), got {len(self.images)}")
+        if self.last_images and len(self.last_images) != num_videos:
+            raise ValueError(f"last_images: expected one per prompt ({num_videos}), got {len(self.last_images)}")
+        if self.last_images and num_frames == 1:
+            raise ValueError("last_images: expected a video of more than one frame, got num_frames 1")
 
     def start(self, run: Run) -> Start:
         """Encode the images, then draw noise."""
@@ -119,6 +129,8 @@ class ImageTask:
         first = scale * run.encode([image[None] for image in self.images], self.fit)
         # Parity: the image is in the frame of the padding, if there is one (tests/parity/test_tasks.py).
         rest = first.new_zeros(*first.shape[:2], run.num_padding_frames + run.shape[1] - 1, *first.shape[3:])
+        if self.last_images:
+            rest[:, :, -1:] = scale * run.encode([image[None] for image in self.last_images], self.fit)
         return Start(run.draw_noise(), run.plan, torch.cat([first, rest], dim=2))
 
 
