@@ -7,7 +7,7 @@ import cyclopts
 from rich.console import Console
 
 import cogvideox
-from cogvideox.cli import convert, evaluate, generate, models, plan, train
+from cogvideox.cli import convert, evaluate, generate, models, plan, train, verify_parity
 from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
@@ -19,6 +19,7 @@ app = cyclopts.App(
 )
 app.command(generate.generate)
 app.command(plan.plan)
+app.command(verify_parity.verify_parity)
 app.command(convert.convert)
 
 models_app = cyclopts.App(name="models", help="What there is, on this machine and on the hub.")

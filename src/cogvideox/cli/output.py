@@ -13,6 +13,8 @@ from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError
 
 OK = 0
 BUG = 1
+DISAGREE = 1
+"""What should be equal is not, which is a bug too."""
 BAD_INPUT = 2
 BAD_CHECKPOINT = 3
 OUT_OF_MEMORY = 4
