@@ -105,7 +105,7 @@ def generate(
         crop or pad: what happens to an image or video of another aspect ratio (default: crop).
     out
         An .mp4, .webm or .gif file, or a folder of PNG frames (a name without a suffix); for several videos a folder of
-        mp4 files (default: outputs/<date>_<slug>_<seed>.mp4).
+        mp4 files (default: outputs/DATE_PROMPT_SEED.mp4).
     seed
         Of the noise, one or several: a video for each; drawn and printed if not given.
     num_steps
