@@ -29,6 +29,7 @@ def plan(
     *,
     model: str | None = None,
     num_frames: int | None = None,
+    window_frames: int | None = None,
     height: int | None = None,
     width: int | None = None,
     num_steps: int | None = None,
@@ -52,6 +53,8 @@ def plan(
     model
         As for generate (default: tiny).
     num_frames
+        As for generate.
+    window_frames
         As for generate.
     height
         As for generate.
@@ -85,6 +88,7 @@ def plan(
         "seed": 0,
         "model": model,
         "num_frames": num_frames,
+        "window_frames": window_frames,
         "height": height,
         "width": width,
         "num_steps": num_steps,
@@ -130,6 +134,7 @@ def plan_settings(
         width_px=completed.width,
         num_steps=completed.num_steps,
         is_guided=completed.guidance_scale > 1,
+        window_frames=completed.window_frames,
         has_picture=has_picture or completed.image is not None or completed.video is not None,
     )
     if memory_gib is not None and not 0 < memory_gib < float("inf"):
@@ -162,6 +167,8 @@ def report_plan(settings: GenerateSettings, video: PlannedVideo, chosen: MemoryP
     console.print(f"video      {video.num_frames} frames of {video.width_px}x{video.height_px} px")
     console.print(f"sampling   {video.num_steps} steps, {guidance}")
     console.print(f"tokens     {video.num_video_tokens:,} of the video, {config.max_text_seq_length} of the text")
+    if video.num_windows > 1:
+        console.print(f"windows    {video.num_windows}, of {video.num_call_tokens:,} tokens each")
     console.print(f"placement  {chosen.placement.flags() or 'all in memory, no changes'}")
     for stage in chosen.stages:
         time = "" if stage.seconds is None else f"  about {_duration(stage.seconds)}"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cogvideox.configs import AutoencoderConfig, TransformerConfig
 from cogvideox.errors import DoesNotFitError
-from cogvideox.generation.model_limits import ModelLimits
+from cogvideox.generation.model_limits import ModelLimits, window_starts
 from cogvideox.media.geometry import longest_clip, num_frames_of_latents
 
 GIB = 2**30
@@ -87,16 +87,35 @@ class PlannedVideo:
     has_picture: bool = False
     num_videos: int = 1
     """In one batch."""
+    window_frames: int | None = None
+    """Of each call of the transformer, if the clip is made of windows."""
 
     @property
     def num_video_tokens(self) -> int:
         """Tokens of one video, without its text."""
-        _, time, height, width = self.limits.latent_shape(
-            num_frames=self.num_frames, height_px=self.height_px, width_px=self.width_px
-        )
-        config = self.limits.transformer
-        time = (time + self.limits.num_padding_frames(time)) // (config.patch_size_t or 1)
-        return time * (height // config.patch_size) * (width // config.patch_size)
+        return self._num_tokens(self._padded_latent_frames())
+
+    @property
+    def num_call_tokens(self) -> int:
+        """Tokens of one video that the transformer sees at a time."""
+        frames = self._padded_latent_frames()
+        window = self.limits.window_latent_frames(self.window_frames)
+        return self._num_tokens(frames if window is None else min(window, frames))
+
+    @property
+    def num_windows(self) -> int:
+        """Calls for one prediction."""
+        window = self.limits.window_latent_frames(self.window_frames)
+        return 1 if window is None else len(window_starts(self._padded_latent_frames(), window))
+
+    def _padded_latent_frames(self) -> int:
+        time = self.limits.latent_shape(num_frames=self.num_frames, height_px=self.height_px, width_px=self.width_px)[1]
+        return time + self.limits.num_padding_frames(time)
+
+    def _num_tokens(self, num_latent_frames: int) -> int:
+        config, ratio = self.limits.transformer, self.limits.autoencoder.spatial_compression_ratio
+        height, width = (size // ratio // config.patch_size for size in (self.height_px, self.width_px))
+        return num_latent_frames // (config.patch_size_t or 1) * height * width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +229,7 @@ def plan_memory(
 
     config = video.limits.transformer
     rows = video.num_videos * (1 if placement.has_sequential_guidance or not video.is_guided else 2)
-    tokens = rows * (video.num_video_tokens + config.max_text_seq_length)
+    tokens = rows * (video.num_call_tokens + config.max_text_seq_length)
     denoising = max(TRANSFORMER_ELEMENTS_PER_TOKEN * tokens * config.width * element, MIN_TRANSFORMER_BYTES)
     reading = 12 * 2 * video.num_videos * config.max_text_seq_length * video.text_encoder.d_ff * element
     pictures = _autoencoder_bytes(video, placement, element)
@@ -347,8 +366,8 @@ def _autoencoder_bytes(video: PlannedVideo, placement: Placement, element: int) 
 
 def _seconds(video: PlannedVideo, calibration: Calibration) -> tuple[float, float, float, float]:
     config, text = video.limits.transformer, video.text_encoder
-    tokens = video.num_video_tokens + config.max_text_seq_length
-    calls = video.num_steps * video.num_videos * (2 if video.is_guided else 1)
+    tokens = video.num_call_tokens + config.max_text_seq_length
+    calls = video.num_steps * video.num_windows * video.num_videos * (2 if video.is_guided else 1)
     products = 2 * tokens * 12 * config.width**2 * config.num_layers
     scores = 4 * tokens**2 * config.width * config.num_layers
     denoising = calls * (products / calibration.linear + scores / calibration.attention)

@@ -11,6 +11,9 @@ Task = Literal["text-to-video", "image-to-video", "video-to-video"]
 DEFAULT_STRENGTH = 0.8
 """Share of the steps that video-to-video takes."""
 
+WINDOW_OVERLAP = 0.5
+"""Share of a window that the next one covers too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLimits:
@@ -147,3 +150,13 @@ def check_seed(seed: int) -> None:
     """Raise ValueError for a seed that a generator does not take."""
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed: expected 0 to 2**63 - 1, got {seed}")
+
+
+def window_starts(num_latent_frames: int, window_latent_frames: int) -> list[int]:
+    """Return the first latent frame of each window; evenly spread, at most half a window apart."""
+    rest = num_latent_frames - window_latent_frames
+    if rest <= 0:
+        return [0]
+    stride = max(int(window_latent_frames * (1 - WINDOW_OVERLAP)), 1)
+    num_steps = -(-rest // stride)
+    return [round(index * rest / num_steps) for index in range(num_steps + 1)]

@@ -8,19 +8,7 @@ import torch
 from torch import Tensor
 
 from cogvideox.generation.denoise import Predict
-
-OVERLAP = 0.5
-"""Share of a window that the next one covers too."""
-
-
-def window_starts(num_latent_frames: int, window_latent_frames: int) -> list[int]:
-    """Return the first latent frame of each window; evenly spread, at most half a window apart."""
-    rest = num_latent_frames - window_latent_frames
-    if rest <= 0:
-        return [0]
-    stride = max(int(window_latent_frames * (1 - OVERLAP)), 1)
-    num_steps = -(-rest // stride)
-    return [round(index * rest / num_steps) for index in range(num_steps + 1)]
+from cogvideox.generation.model_limits import window_starts
 
 
 def repeat_noise(noise: Tensor, window_latent_frames: int) -> Tensor:

@@ -124,6 +124,14 @@ def test_times_follow_the_calibration() -> None:
     assert plan_memory(video, Placement(), GIB).seconds is None
 
 
+def test_windows_bound_the_memory_of_long_clips() -> None:
+    usual = planned("5b")
+    long = replace(usual, num_frames=193, window_frames=49)
+    assert long.num_call_tokens == usual.num_video_tokens < long.num_video_tokens and long.num_windows == 7
+    denoise = [plan_memory(video, Placement(), GIB).stages[1].activation_bytes for video in (usual, long)]
+    assert denoise[0] == denoise[1]
+
+
 def test_planning_needs_no_torch() -> None:
     code = (
         "import sys; from cogvideox.cli import main\n"

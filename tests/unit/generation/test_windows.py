@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cogvideox import VideoGenerator
-from cogvideox.generation.windows import WindowedPredict, repeat_noise, window_starts
+from cogvideox.generation.model_limits import window_starts
+from cogvideox.generation.windows import WindowedPredict, repeat_noise
 from random_checkpoint import write_random_checkpoint
 
 SMALL = {"height_px": 32, "width_px": 32, "num_steps": 2}
