@@ -11,3 +11,7 @@ class FetchError(OSError):
 
 class DoesNotFitError(ValueError):
     """What is asked for is larger than the memory; the message says what would fit."""
+
+
+class MissingPackageError(ImportError):
+    """An optional package is not installed; the message says how to install it."""

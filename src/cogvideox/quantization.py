@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from cogvideox.errors import MissingPackageError
+
 Quantization = Literal["int8"]
 """int8: 8 bits per weight, one scale per output channel; activations keep their precision."""
 
@@ -57,7 +59,7 @@ def _import_torchao():  # noqa: ANN202 (a module)
         try:
             import torchao.quantization
         except ImportError:
-            raise ImportError("int8 weights need torchao: pip install 'cogvideox[int8]'") from None
+            raise MissingPackageError("int8 weights need torchao: pip install 'cogvideox[int8]'") from None
     return torchao.quantization
 
 

@@ -204,3 +204,18 @@ def test_peft_folder_with_its_own_alpha(random_checkpoint: Path, tmp_path: Path)
         generator.load_lora(path, weight=weight)
         frames.append(our_frames(generator))
     assert_same(*frames)
+
+
+@pytest.mark.parametrize("damage", ["NaN", "metadata", "alpha", "rank 0"])
+def test_damaged_adapters_are_refused(damage: str, tmp_path: Path, random_checkpoint: Path) -> None:
+    name = "transformer.transformer_blocks.0.attn1.to_q"
+    rank = 0 if damage == "rank 0" else 4
+    tensors = {f"{name}.lora_A.weight": torch.ones(rank, 256), f"{name}.lora_B.weight": torch.ones(256, rank)}
+    if damage == "NaN":
+        tensors[f"{name}.lora_A.weight"][0, 0] = torch.nan
+    if damage == "alpha":
+        tensors[f"{name}.alpha"] = torch.ones(2)
+    save_file(tensors, tmp_path / "a.safetensors", {"lora_adapter_metadata": "[1]"} if damage == "metadata" else None)
+    generator = VideoGenerator.load(random_checkpoint, dtype="float32")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: "):
+        generator.load_lora(tmp_path / "a.safetensors")

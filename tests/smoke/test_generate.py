@@ -347,3 +347,38 @@ def test_an_unreadable_language_is_noticed_and_translated(model, tmp_path, capsy
     settings = json.loads((tmp_path / "en.json").read_text())
     assert settings["prompt"] == "A fox in the snow." and settings["original_prompt"] == "눈 속의 여우"
     assert "secret" not in (tmp_path / "en.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--device", "foo"], "device: expected cpu"),
+        (["--window-frames", "10"], "window_frames: expected 8k"),
+        (["--last-image", "a.png"], "--last-image: only beside an --image"),
+        (["--num-videos", "0"], "--num-videos: expected at least 1"),
+        (["--quantization", "int4"], "--quantization: expected int8 or none"),
+        (["--memory-gib", "-1"], "--memory-gib: expected more than 0"),
+        (["--enhance"], "--enhance: expected a language model"),
+        (["--out", "cat.avi"], "expected a name ending in .mp4"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags, message, model, tmp_path, capsys) -> None:
+    code, _, err = run(["generate", "a cat", *model, *flags], capsys)
+    assert code == 2 and message in err.splitlines()[-1], err
+    assert "Traceback" not in err
+
+
+def test_resume_takes_what_decoding_needs_and_nothing_else(model, tmp_path, capsys) -> None:
+    assert run(["generate", "a cat", "--out", "a.mp4", "--save-latents", *model], capsys)[0] == 0
+    kept = "a.latents.safetensors"
+    code, _, err = run(["generate", "a dog", "--resume", kept, "--num-steps", "3"], capsys)
+    assert code == 2 and "--prompt, --num-steps would change nothing" in err
+    assert run(["generate", "--resume", kept, "--fps", "4", "--out", "b.mp4"], capsys)[0] == 0
+    assert read_video("b.mp4").fps == 4 and Path(kept).exists()
+    code, _, err = run(["generate", "a cat", "--out", "a.webm", *model], capsys)
+    assert code == 2 and "exists" in err, "latents of another run are not replaced"
+
+
+def test_a_prompt_of_wrong_bytes(model, capsys) -> None:
+    code, _, err = run(["generate", "fox \udcff", *model], capsys)
+    assert code == 2 and "prompt: expected text in UTF-8" in err

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cogvideox.component_files import PICKLE_SUFFIXES
 from cogvideox.configs import TransformerConfig
-from cogvideox.errors import CheckpointError
+from cogvideox.errors import CheckpointError, MissingPackageError
 from cogvideox.models.transformer import ExpertTransformer
 from cogvideox.quantization import dequantized, quantize, quiet_torchao
 
@@ -115,14 +115,18 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
             header = (file.metadata() or {}).get(METADATA_KEY)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
-    config: dict[str, object] = {}
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {key}: NaN or infinite values; train or download the adapter again")
     peft_config = path.parent / "adapter_config.json"
-    if header is not None:
-        values = json.loads(header)
-        config = {key.removeprefix("transformer."): value for key, value in values.items()}
-    elif path.name == FILE_NAMES[1] and peft_config.is_file():
-        config = json.loads(peft_config.read_text(encoding="utf-8"))
-    return tensors, config
+    text = header
+    if header is None and path.name == FILE_NAMES[1] and peft_config.is_file():
+        text = peft_config.read_text(encoding="utf-8")
+    try:
+        values = {} if text is None else json.loads(text)
+        return tensors, {key.removeprefix("transformer."): value for key, value in values.items()}
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its metadata is no JSON object ({error})") from None
 
 
 def _make_update(
@@ -134,14 +138,17 @@ def _make_update(
     if missing:
         raise CheckpointError(f"{path}: {name}: its {' and '.join(sorted(missing))} matrix is missing")
     down, up = parts["down"], parts["up"]
-    if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
+    if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1] or len(down) == 0:
         raise CheckpointError(f"{path}: {name}: ranks differ, shapes {tuple(down.shape)} and {tuple(up.shape)}")
     if (len(up), down.shape[1]) != tuple(module.weight.shape):
         expected = f"{module.out_features}x{module.in_features}"
         raise CheckpointError(f"{path}: {name}: made for a {len(up)}x{down.shape[1]} weight, this one is {expected}")
     rank = len(down)
     # Without any word on alpha it is the rank, as in diffusers.
-    alpha = float(parts["alpha"]) if "alpha" in parts else _alpha_of(name, metadata, rank)
+    try:
+        alpha = float(parts["alpha"]) if "alpha" in parts else _alpha_of(name, metadata, rank)
+    except (RuntimeError, TypeError, ValueError, re.error) as error:
+        raise CheckpointError(f"{path}: {name}: its alpha is no number ({error})") from None
     scale = alpha / rank**0.5 if metadata.get("use_rslora") else alpha / rank
     return LowRankUpdate(down, up, scale)
 
@@ -186,7 +193,7 @@ def attach_lora(
         with quiet_torchao():  # peft imports it where it is installed
             from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise ImportError("live adapters need peft: pip install 'cogvideox[train]'") from None
+        raise MissingPackageError("live adapters need peft: pip install 'cogvideox[train]'") from None
     ranks = {layer: len(update.down) for layer, update in updates.items()}
     config = LoraConfig(r=next(iter(ranks.values())), rank_pattern=ranks, target_modules=list(updates))
     with warnings.catch_warnings():

@@ -196,7 +196,8 @@ def generate(
     }
     saving = Saving(codec=codec, is_forced=force, keeps_latents=save_latents)
     if resume is not None:
-        return resume_decoding(resume, out, saving, tiling=tiling, wants_json=json)
+        others = {"seed": seed, "prompts_file": prompts_file, "like": like, "dry_run": dry_run or None}
+        return resume_decoding(resume, out, saving, given | others, wants_json=json)
     if prompts_file is not None and prompt is not None:
         raise ValueError("prompt and --prompts-file: give one of them, not both")
     prompts = [prompt] if prompts_file is None else read_prompts(prompts_file)
@@ -346,10 +347,15 @@ def _generate_one(
     picture = None if settings.image is None else read_picture(settings.image)
     dtype = str(generator.dtype).removeprefix("torch.")
     resolved = complete(replace(settings, prompt=words.text), generator.limits, dtype=dtype, source=source)
-    for shown in (picture, None if source is None else source.frames[0]):
+    last_picture = None if settings.last_image is None else read_picture(settings.last_image)
+    for name, shown in (
+        (settings.image, picture),
+        (settings.last_image, last_picture),
+        (settings.video, None if source is None else source.frames[0]),
+    ):
         if shown is not None and shown.shape[:2] != (resolved.height, resolved.width):
             sizes = f"{shown.shape[1]}x{shown.shape[0]} to {resolved.width}x{resolved.height} px ({resolved.fit})"
-            console.print(f"note: {settings.image or settings.video} is fitted from {sizes}", soft_wrap=True)
+            console.print(f"note: {name} is fitted from {sizes}", markup=False, soft_wrap=True)
     with StepProgress("denoise") as progress:
         latents = _make_latents(generator, resolved, picture, source, progress)
     is_changed = words.text != words.original

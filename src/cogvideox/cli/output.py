@@ -9,7 +9,7 @@ import cyclopts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError
+from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError, MissingPackageError
 
 OK = 0
 BUG = 1
@@ -47,7 +47,7 @@ def exit_code_of(error: BaseException) -> int:
         return OUT_OF_MEMORY
     if isinstance(error, FetchError):
         return NETWORK
-    if isinstance(error, ValueError | OSError | cyclopts.CycloptsError):
+    if isinstance(error, ValueError | OSError | MissingPackageError | cyclopts.CycloptsError):
         return BAD_INPUT
     return BUG
 

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -119,6 +120,11 @@ def plan_settings(
     Raises:
         ValueError: the dtype or the memory is none.
     """
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", settings.device):
+        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {settings.device!r}")
+    can_quantize = importlib.util.find_spec("torchao") is not None
+    if settings.quantization == "int8" and not can_quantize:
+        raise ValueError("--quantization int8 needs torchao: pip install 'cogvideox[int8]'")
     limits, text_encoder = describe_model(settings.model)
     dtype = _guess_dtype(settings.device) if settings.dtype == "auto" else settings.dtype
     if dtype not in BYTES_OF_DTYPE:
@@ -135,7 +141,7 @@ def plan_settings(
         num_steps=completed.num_steps,
         is_guided=completed.guidance_scale > 1,
         window_frames=completed.window_frames,
-        has_picture=has_picture or completed.image is not None or completed.video is not None,
+        has_picture=has_picture or limits.takes_image or completed.image is not None or completed.video is not None,
     )
     if memory_gib is not None and not 0 < memory_gib < float("inf"):
         raise ValueError(f"--memory-gib: expected more than 0, got {memory_gib}")
@@ -147,7 +153,7 @@ def plan_settings(
         has_sequential_guidance=settings.sequential_guidance,
         is_tiled=settings.tiling,
         quantization=cast(Literal["int8", "none"] | None, settings.quantization),
-        can_quantize=importlib.util.find_spec("torchao") is not None,
+        can_quantize=can_quantize,
         calibration=_calibration(settings.device, dtype) if is_timed else None,
     )
     return video, chosen
@@ -183,7 +189,8 @@ def report_plan(settings: GenerateSettings, video: PlannedVideo, chosen: MemoryP
     if alternatives:
         console.print(alternatives)
     if wants_json:
-        print_json({"ok": chosen.fits, "data": plan_json(video, chosen)})
+        error = {"code": "out_of_memory", "message": alternatives, "hint": "see the alternatives in the message"}
+        print_json({"ok": chosen.fits, "data": plan_json(video, chosen)} | ({"error": error} if alternatives else {}))
     return OK if chosen.fits else OUT_OF_MEMORY
 
 
@@ -212,6 +219,8 @@ def available_bytes(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 
+        if not torch.cuda.is_available():
+            raise ValueError(f"device: {device!r} is not available here; --memory-gib plans for another machine")
         return torch.cuda.mem_get_info(torch.device(device))[0]
     limits = []
     meminfo = Path("/proc/meminfo")
@@ -223,7 +232,10 @@ def available_bytes(device: str) -> int:
     group = Path("/sys/fs/cgroup")
     maximum, current = group / "memory.max", group / "memory.current"
     if maximum.is_file() and current.is_file() and (text := maximum.read_text().strip()).isdigit():
-        limits.append(int(text) - int(current.read_text()))
+        # Pages of files that were read count as used, and are given back when they are needed.
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        files = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+        limits.append(int(text) - int(current.read_text()) + files)
     return min(limits)
 
 

@@ -66,6 +66,8 @@ class GenerateSettings:
 def resolve(given: dict[str, Any], like: Path | None) -> GenerateSettings:
     """Merge flags over a settings file; draw a seed if neither names one. Raises ValueError for a wrong one."""
     values = {} if like is None else read_settings_file(like)
+    if values.get("sequential_guidance") is False:  # this machine may need it, and it changes no frame
+        del values["sequential_guidance"]
     values |= {key: value for key, value in given.items() if value is not None}
     if not str(values.get("prompt", "")).strip():
         raise ValueError("prompt: expected some text; give PROMPT or --prompts-file FILE")
@@ -88,8 +90,8 @@ def read_settings_file(path: Path) -> dict[str, Any]:
         values = json.loads(text)
     except (OSError, ValueError) as error:
         raise ValueError(f"--like {path}: not a settings file ({error})") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"--like {path}: expected a JSON object")
+    if not isinstance(values, dict) or "prompt" not in values:
+        raise ValueError(f"--like {path}: expected settings that cogvideox wrote")
     return {key: value for key, value in values.items() if value is not None and key not in NOT_SETTINGS}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from cogvideox.generation.generator import VideoGenerator
 
 LATENTS_SUFFIX = ".latents.safetensors"
+RESUME_FLAGS = ("model", "device", "dtype", "fps", "tiling")
+"""What may be changed for decoding alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ def latents_path(target: Path) -> Path:
     return target.with_name(target.stem + LATENTS_SUFFIX)
 
 
-def check_target(target: Path, saving: Saving, settings: GenerateSettings) -> None:
+def check_target(target: Path, saving: Saving, settings: GenerateSettings, *, is_resumed: bool = False) -> None:
     """Raise ValueError before any work if the video could not be written in the end."""
     try:
         check_output_path(
@@ -49,7 +52,7 @@ def check_target(target: Path, saving: Saving, settings: GenerateSettings) -> No
         raise ValueError(f"--out {target}: {error}") from None
     if target.suffix and target.is_dir():
         raise ValueError(f"--out: {target} is a folder")
-    for path in (target, target.with_suffix(".json")):
+    for path in (target, target.with_suffix(".json"), *([] if is_resumed else [latents_path(target)])):
         if path.exists() and not saving.is_forced:
             raise ValueError(f"--out: {path} exists; give --force to replace it")
     ancestor = target.absolute().parent
@@ -80,7 +83,9 @@ def write_result(
         num_frames = _write_video(generator, latents, target, settings, saving)
     except BaseException:
         if kept is not None:
-            console.print(f"the latents are kept: cogvideox generate --resume {kept}", markup=False, soft_wrap=True)
+            command = f"cogvideox generate --resume {shlex.quote(str(kept))}"
+            command += f" --codec {saving.codec}" if saving.codec else ""
+            console.print(f"the latents are kept: {command}", markup=False, soft_wrap=True)
         raise
     if kept is not None and not saving.keeps_latents:
         kept.unlink(missing_ok=True)
@@ -123,21 +128,33 @@ def _write_video(
 
 
 def resume_decoding(
-    path: Path, out: Path | None, saving: Saving, *, tiling: bool | None = None, wants_json: bool = False
+    path: Path, out: Path | None, saving: Saving, given: dict[str, Any], *, wants_json: bool = False
 ) -> int:
     """Decode the latents that a failed or an earlier run kept, and leave them; the other networks are not read.
+
+    Args:
+        path: the latents.
+        out: as for a new video; by default the name that it was to have.
+        saving: how it is written.
+        given: flags that replace what was recorded: ``RESUME_FLAGS``, no others.
+        wants_json: end standard output with one JSON object.
 
     Raises:
         CheckpointError: the file is damaged, or no latents of ours.
         ValueError: the video exists or cannot be written.
     """
+    wrong = [name for name, value in given.items() if value is not None and name not in RESUME_FLAGS]
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise ValueError(f"--resume: the latents are made already, {flags} would change nothing")
     latents, values, name = _read_latents(path)
+    values |= {name: value for name, value in given.items() if value is not None}
     settings = settings_from({key: value for key, value in values.items() if key not in NOT_SETTINGS}, str(path))
     target = path.with_name(name) if out is None else out
-    check_target(target, saving, settings)
+    check_target(target, saving, settings, is_resumed=True)
     from cogvideox.generation.generator import VideoGenerator
 
-    is_tiled = bool(settings.tiling) if tiling is None else tiling
+    is_tiled = bool(settings.tiling)
     generator = VideoGenerator.load(
         settings.model, device=settings.device, dtype=settings.dtype, is_staged=True, is_tiled=is_tiled
     )

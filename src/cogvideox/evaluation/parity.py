@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from cogvideox.component_files import read_json
+from cogvideox.errors import CheckpointError, MissingPackageError
 from cogvideox.generation.generator import VideoGenerator
 from cogvideox.media.video import to_frames
 
@@ -106,11 +107,13 @@ def _run_diffusers(
         import diffusers
         from transformers.utils import logging as transformers_logging
     except ImportError:
-        raise ImportError("verify-parity needs diffusers: pip install diffusers accelerate") from None
+        raise MissingPackageError("verify-parity needs diffusers: pip install diffusers accelerate") from None
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     name = read_json(directory / "model_index.json")["_class_name"]
+    if not hasattr(diffusers, str(name)):
+        raise CheckpointError(f"{directory}/model_index.json: _class_name: diffusers has no {name!r}")
     pipeline = getattr(diffusers, name).from_pretrained(directory, dtype=dtype).to(device)
     pipeline.set_progress_bar_config(disable=True)
     text, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens)

@@ -13,7 +13,7 @@ from pathlib import Path
 from cogvideox.component_files import write_atomically
 from cogvideox.generation.memory_plan import Calibration
 
-TIMEOUT_S = 180
+TIMEOUT_S = 60
 WIDTH = 768
 
 
@@ -38,6 +38,8 @@ def read_calibration(device: str, dtype: str) -> Calibration | None:
 
 def calibrate(device: str, dtype: str) -> Calibration | None:
     """Measure in another process, which takes some seconds, and keep the result; None if it cannot be measured."""
+    if dtype == "float64":  # for tests of exactness; nobody waits for it
+        return None
     command = [sys.executable, "-m", "cogvideox.generation.calibration", device, dtype]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)

@@ -90,7 +90,7 @@ class VideoGenerator:
         """What can be asked of it."""
         self._loras: dict[str, dict[str, LowRankUpdate]] = {}
         folders = [configs.directory / name for name in ("text_encoder", "tokenizer")]
-        details = [self.dtype, checkpoint.quantization, self.max_prompt_tokens]
+        details = [self.dtype, checkpoint.quantization, self.max_prompt_tokens, configs.weight_bytes]
         identity = " ".join(identity_of(folder, *details) for folder in folders)
         self._text_cache = TextCache(identity, text_cache_dir)
 

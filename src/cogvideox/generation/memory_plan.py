@@ -292,10 +292,12 @@ def require_fit(plan: MemoryPlan, video: PlannedVideo) -> None:
     """Raise DoesNotFitError, with what would fit, unless a plan fits."""
     if plan.fits:
         return
-    needed, available = plan.peak_bytes / GIB, plan.available_bytes / GIB
-    alternatives = [*smaller_videos(video, plan), "a smaller --model", "a --device with more memory"][:2]
+    needed, usable = plan.peak_bytes / GIB, SAFETY * plan.available_bytes / GIB
+    free = choose_placement(video, plan.available_bytes)
+    placed = [f"{free.placement.flags()} as the only placement flags"] if free.fits else []
+    alternatives = [*placed, *smaller_videos(video, plan), "a smaller --model", "a --device with more memory"][:2]
     raise DoesNotFitError(
-        f"this video needs {needed:.1f} GiB, {available:.1f} GiB are available; would fit: {' | '.join(alternatives)}"
+        f"this video needs {needed:.2f} GiB, {usable:.2f} GiB are available; would fit: {' | '.join(alternatives)}"
     )
 
 

@@ -82,7 +82,10 @@ class ModelLimits:
             return None
         if self.takes_image:
             raise ValueError("window_frames: expected None, because only the first window would see the image")
-        time = num_latent_frames(window_frames, self.autoencoder.temporal_compression_ratio)
+        try:
+            time = num_latent_frames(window_frames, self.autoencoder.temporal_compression_ratio)
+        except ValueError as error:
+            raise ValueError(str(error).replace("num_frames", "window_frames")) from None
         if time < 2:
             raise ValueError(f"window_frames: expected at least 8, got {window_frames}")
         return time + self.num_padding_frames(time)
@@ -144,6 +147,10 @@ def check_prompt(prompt: str) -> None:
     """Raise ValueError for an empty prompt."""
     if not prompt.strip():
         raise ValueError("prompt: expected some text, got an empty string")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise ValueError("prompt: expected text in UTF-8, got bytes that are none") from None
 
 
 def check_seed(seed: int) -> None:
