@@ -241,8 +241,8 @@ def _targets(requests: list[GenerateSettings], out: Path | None, *, is_single: b
 def _generate_all(
     requests: list[GenerateSettings],
     targets: list[Path],
-    saving: "Saving",
-    wording: "Wording",
+    saving: Saving,
+    wording: Wording,
     *,
     staged: bool | None,
     memory_gib: float | None,
@@ -334,7 +334,7 @@ def _generate_one(
     settings: GenerateSettings,
     words: "PreparedPrompt",
     target: Path,
-    saving: "Saving",
+    saving: Saving,
     console: Console,
 ) -> dict[str, Any]:
     from cogvideox.media.pictures import read_picture
