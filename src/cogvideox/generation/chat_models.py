@@ -11,8 +11,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -255,7 +254,9 @@ class LocalModel:
         """
         import torch
 
-        with _quiet_transformers():
+        from cogvideox.models.text_encoder import quiet_transformers
+
+        with quiet_transformers():
             model = self._loaded()
             if not self._takes_images and any(turn.image is not None for turn in turns):
                 raise ValueError(f"{self.source}: it reads no images; name an image-text model, or an endpoint")
@@ -389,19 +390,3 @@ def _retry_after_s(header: str | None, pause_s: float) -> float:
         return max((until - datetime.now(UTC)).total_seconds(), 0.0)
     except (ValueError, TypeError):
         return pause_s
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence the progress bars and advice of transformers; its errors still raise."""
-    from transformers.utils import logging
-
-    verbosity, had_progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_progress_bar:
-            logging.enable_progress_bar()

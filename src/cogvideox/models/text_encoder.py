@@ -62,7 +62,7 @@ class TextEncoder:
                 raise CheckpointError(f"{directory}: the {name}/ folder is missing; download the checkpoint again")
         folder = directory / "text_encoder"
         files = weight_files(folder, TEXT_WEIGHTS_NAME, find_variant(folder, TEXT_WEIGHTS_NAME, variant))
-        with _quiet_transformers():
+        with quiet_transformers():
             tokenizer = load_tokenizer(directory / "tokenizer")
             try:
                 with torch.device("meta"):
@@ -87,7 +87,7 @@ class TextEncoder:
         """Write ``text_encoder/`` (in ``dtype`` if given) and ``tokenizer/`` into a checkpoint directory."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary, _quiet_transformers():
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary, quiet_transformers():
             model = copy.deepcopy(self.model)
             model.to(dtype=self.model.dtype if dtype is None else dtype)  # pyright: ignore[reportCallIssue]
             model.save_pretrained(temporary)
@@ -138,7 +138,7 @@ def _with_shared(key: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 def count_tokens(tokenizer: T5Tokenizer, prompt: str) -> int:
     """Return the tokens of a prompt, the end token included."""
-    with _quiet_transformers():
+    with quiet_transformers():
         return len(tokenizer(prompt).input_ids)
 
 
@@ -154,7 +154,7 @@ def load_tokenizer(folder: Path) -> T5Tokenizer:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Silence the progress bars and advice of transformers; its errors still raise."""
     verbosity = transformers_logging.get_verbosity()
     had_progress_bar = transformers_logging.is_progress_bar_enabled()
