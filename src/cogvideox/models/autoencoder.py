@@ -29,7 +29,7 @@ from cogvideox.models.autoencoder_blocks import (
     Upsample,
 )
 from cogvideox.models.causal_conv import CausalConv3d
-from cogvideox.models.reused_memory import Workspace
+from cogvideox.models.reused_memory import Workspace, borrow_workspace
 from cogvideox.models.tiling import TileGrid, Tiling
 
 NUM_FRAMES_PER_ENCODER_CHUNK = 8
@@ -213,6 +213,7 @@ class VideoAutoencoder(nn.Module):
         self.norm_scope: NormScope = norm_scope
         self.encoder = Encoder(config, norm_scope)
         self.decoder = Decoder(config, norm_scope)
+        self._workspaces: list[Workspace] = []
         _use_channels_last(self)
 
     @classmethod
@@ -281,7 +282,7 @@ class VideoAutoencoder(nn.Module):
             raise ValueError(f"num_frames: expected at least 1, got {num_frames}")
         sizes = self._chunk_sizes(num_frames, NUM_FRAMES_PER_ENCODER_CHUNK)
         chunks = _regroup(map(self._checked_pixels, pieces), sizes)
-        for moments in _run_chunks(self.encoder, chunks, len(sizes), grid):
+        for moments in _run_chunks(self.encoder, chunks, len(sizes), grid, self._workspaces):
             yield GaussianPosterior(moments)
 
     def _checked_pixels(self, video: Tensor) -> Tensor:
@@ -303,7 +304,7 @@ class VideoAutoencoder(nn.Module):
             raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")
         grid = None if tiling is None else TileGrid.for_decoding(tiling, self.config.spatial_compression_ratio)
         sizes = self._chunk_sizes(latents.shape[2], NUM_LATENT_FRAMES_PER_DECODER_CHUNK)
-        yield from _run_chunks(self.decoder, latents.split(sizes, dim=2), len(sizes), grid)
+        yield from _run_chunks(self.decoder, latents.split(sizes, dim=2), len(sizes), grid, self._workspaces)
 
     def decode(self, latents: Tensor, *, tiling: Tiling | None = None) -> Tensor:
         """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t."""
@@ -338,24 +339,28 @@ def _regroup(pieces: Iterator[Tensor], sizes: Sequence[int]) -> Iterator[Tensor]
 
 
 def _run_chunks(
-    coder: Encoder | Decoder, chunks: Iterable[Tensor], num_chunks: int, grid: TileGrid | None
+    coder: Encoder | Decoder,
+    chunks: Iterable[Tensor],
+    num_chunks: int,
+    grid: TileGrid | None,
+    workspaces: list[Workspace],
 ) -> Iterator[Tensor]:
     """Run chunk after chunk, each tile of a frame with a state of its own."""
-    workspace = Workspace()
     states: list[list[DecoderState]] = []
-    for index, chunk in enumerate(chunks):
-        is_tiled = grid is not None and grid.is_needed(chunk)
-        tiles = grid.split(chunk) if grid is not None and is_tiled else [[chunk]]
-        states = states or [[DecoderState() for _ in row] for row in tiles]
-        results: list[list[Tensor]] = []
-        for row, row_states in zip(tiles, states, strict=True):
-            results.append([])
-            for column, tile in enumerate(row):
-                tile = tile.contiguous(memory_format=torch.channels_last_3d)
-                is_last = index == num_chunks - 1
-                result, row_states[column] = coder(tile, row_states[column], workspace, is_end_of_clip=is_last)
-                results[-1].append(result)
-        yield grid.join(results) if grid is not None and is_tiled else results[0][0]
+    with borrow_workspace(workspaces) as workspace:
+        for index, chunk in enumerate(chunks):
+            is_tiled = grid is not None and grid.is_needed(chunk)
+            tiles = grid.split(chunk) if grid is not None and is_tiled else [[chunk]]
+            states = states or [[DecoderState() for _ in row] for row in tiles]
+            results: list[list[Tensor]] = []
+            for row, row_states in zip(tiles, states, strict=True):
+                results.append([])
+                for column, tile in enumerate(row):
+                    tile = tile.contiguous(memory_format=torch.channels_last_3d)
+                    is_last = index == num_chunks - 1
+                    result, row_states[column] = coder(tile, row_states[column], workspace, is_end_of_clip=is_last)
+                    results[-1].append(result)
+            yield grid.join(results) if grid is not None and is_tiled else results[0][0]
 
 
 def _use_channels_last(model: nn.Module) -> None:

@@ -21,6 +21,7 @@ from cogvideox.models.activations import ACTIVATIONS
 from cogvideox.models.causal_conv import CausalConv3d
 from cogvideox.models.frame_windows import (
     BlockNorm,
+    LatentModulation,
     convolve_frames,
     convolve_in_windows,
     num_frames_per_call,
@@ -84,7 +85,8 @@ class ChunkPass:
             modulation = norm.modulation(self.latents, x.shape[2], self.is_start_of_clip)
             norm = norm.norm_layer
         if not is_in_place:
-            padded = norm_silu(norm, x, modulation, self._next_past(), conv.num_past_frames)
+            scale_and_shift = None if modulation is None else modulation.of_each_frame()
+            padded = norm_silu(norm, x, scale_and_shift, self._next_past(), conv.num_past_frames)
             result = self._keep_past(*conv.convolve_padded(padded))
             return result if residual is None else residual + result
         shape = (len(x), conv.conv.out_channels, *x.shape[2:])
@@ -183,19 +185,17 @@ class LatentNorm(nn.Module):
         """Over which frames it pools."""
         return self.norm_layer.scope
 
-    def modulation(self, latents: Tensor, num_frames: int, is_start_of_clip: bool) -> tuple[Tensor, Tensor]:
-        """Return scale and shift (B, C, T, h, w) of T frames from the latents (B, Z, t, h, w).
+    def modulation(self, latents: Tensor, num_frames: int, is_start_of_clip: bool) -> LatentModulation:
+        """Return the scale and shift of T frames from the latents (B, Z, t, h, w).
 
         A 1x1x1 convolution commutes with nearest-neighbour resizing, so both run at the latents' resolution.
         """
-        frames = _latent_frame_of_each_frame(num_frames, latents.shape[2], is_start_of_clip).to(latents.device)
-        if frames.numel() != latents.shape[2]:
-            latents = latents.index_select(2, frames).contiguous(memory_format=torch.channels_last_3d)
-        return self.conv_y.conv(latents), self.conv_b.conv(latents)
+        frames = _latent_frame_of_each_frame(num_frames, latents.shape[2], is_start_of_clip)
+        return LatentModulation(self.conv_y.conv(latents), self.conv_b.conv(latents), frames.to(latents.device))
 
     def forward(self, x: Tensor, latents: Tensor, is_start_of_clip: bool) -> Tensor:
         """Normalise (B, C, T, H, W) by (B, Z, t, h, w); H, W are multiples of h, w."""
-        scale, shift = self.modulation(latents, x.shape[2], is_start_of_clip)
+        scale, shift = self.modulation(latents, x.shape[2], is_start_of_clip).of_each_frame()
         normed = self.norm_layer(x)
         if normed.shape[3:] == scale.shape[3:]:
             return torch.addcmul(shift, normed, scale)
