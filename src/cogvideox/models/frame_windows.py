@@ -22,6 +22,8 @@ BLOCK_BYTES = 2**21
 WINDOW_BYTES = 192 * 2**20
 """A window has at least `MIN_WINDOW_FRAMES`, however large they are."""
 MIN_WINDOW_FRAMES = 4
+MIN_PIXELS_OF_SUMMED_KERNELS = 512
+"""In smaller frames, adding up kernels takes longer than it saves."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class BlockNorm:
             self._latent_frames = modulation.latent_frame_of_each
             scale, shift = (_as_frames(v[sample : sample + 1]) for v in (modulation.scale, modulation.shift))
             self._modulation = self._with_norm(scale, shift)
+
+    @property
+    def is_modulated(self) -> bool:
+        """Whether latents modulate it, as in a decoder."""
+        return self._modulation is not None
 
     def _statistics(self, num_groups: int) -> tuple[Tensor, Tensor]:
         """Return the mean and variance of every channel's group (C)."""
@@ -175,20 +182,50 @@ def convolve_in_windows(
                 for frame in range(num_past_frames):  # one by one: they may overlap where they came from
                     window[:, :, frame] = window[:, :, num_window_frames + frame]
             norm.write(start, window[:, :, num_past_frames : num_past_frames + stop - start])
-            if start == 0:
-                first = window[:, :, num_past_frames : num_past_frames + 1]
-                window[:, :, :num_past_frames] = first if pasts is None else pasts[sample]
             filled = window[:, :, : num_past_frames + stop - start]
-            convolve_frames(conv, filled, out[sample : sample + 1, :, start:stop], is_added=is_added)
+            target = out[sample : sample + 1, :, start:stop]
+            # A latent frame alone is decoded as it is: nothing after it evens out that sums of kernels are rounded.
+            is_alone = norm.is_modulated and num_frames == 1
+            if start == 0 and pasts is None and not is_alone and height * width >= MIN_PIXELS_OF_SUMMED_KERNELS:
+                _convolve_first_frames(conv, filled[:, :, num_past_frames:], target, is_added=is_added)
+                if new_pasts is not None and stop < 2 * num_past_frames:
+                    filled[:, :, :num_past_frames] = filled[:, :, num_past_frames : num_past_frames + 1]
+            else:
+                if start == 0:
+                    first = window[:, :, num_past_frames : num_past_frames + 1]
+                    window[:, :, :num_past_frames] = first if pasts is None else pasts[sample]
+                convolve_frames(conv, filled, target, is_added=is_added)
             if new_pasts is not None and stop == num_frames:
                 new_pasts[sample] = filled[0, :, -num_past_frames:]
     workspace.give_back(window)
 
 
-def convolve_frames(conv: nn.Conv3d, x: Tensor, out: Tensor, *, is_added: bool = False) -> None:
-    """Convolve (B, C, T + P, H, W) into ``out`` (B, C_out, T, H, W), or add to it."""
+def _convolve_first_frames(conv: nn.Conv3d, x: Tensor, out: Tensor, *, is_added: bool) -> None:
+    """Convolve the start of a clip (1, C, T, H, W), whose past is its first frame over and over, as `convolve_frames`.
+
+    What sees the same frame several times adds up the kernel instead: of the products, those of one frame are saved.
+    """
+    num_past_frames = conv.kernel_size[0] - 1
+    num_early_frames = min(num_past_frames, out.shape[2])
+    taps = conv.weight.permute(2, 0, 3, 4, 1)  # the order of memory, in which sums are fast
+    total = taps[0].to(torch.promote_types(x.dtype, torch.float32))
+    for num_added in range(1, num_past_frames + 1):
+        total = total + taps[num_added]
+        frame = num_past_frames - num_added
+        if frame < num_early_frames:
+            kernel = torch.stack([total.to(x.dtype), *taps[num_added + 1 :]], dim=1).permute(0, 4, 1, 2, 3)
+            convolve_frames(conv, x[:, :, : frame + 1], out[:, :, frame : frame + 1], kernel=kernel, is_added=is_added)
+    if out.shape[2] > num_early_frames:
+        convolve_frames(conv, x, out[:, :, num_past_frames:], is_added=is_added)
+
+
+def convolve_frames(
+    conv: nn.Conv3d, x: Tensor, out: Tensor, *, kernel: Tensor | None = None, is_added: bool = False
+) -> None:
+    """Convolve (B, C, T + P, H, W) into ``out`` (B, C_out, T, H, W), or add to it; ``kernel`` replaces the weight."""
+    weight = conv.weight if kernel is None else kernel
     num_past_frames = x.shape[2] - out.shape[2]
-    is_accumulated = _accumulates(conv, x)
+    is_accumulated = x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     step = out.shape[2] if is_accumulated else num_frames_per_call(out)
     for sample, start in itertools.product(range(len(x)), range(0, out.shape[2], step)):
         target = out[sample : sample + 1, :, start : start + step]
@@ -196,42 +233,21 @@ def convolve_frames(conv: nn.Conv3d, x: Tensor, out: Tensor, *, is_added: bool =
         if is_accumulated:
             if not is_added:
                 target.zero_()
-            _accumulate_convolution(conv, source, target)
+            _accumulate_convolution(conv, weight, source, target)
         else:
-            result = conv(source)
+            result = functional.conv3d(source, weight, conv.bias, conv.stride, conv.padding)
             target.add_(result) if is_added else target.copy_(result)
 
 
-def _accumulates(conv: nn.Conv3d, x: Tensor) -> bool:
-    """Whether `_accumulate_convolution` can compute this."""
-    return (
-        x.dtype == torch.bfloat16
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        and type(conv) is nn.Conv3d
-        and not (conv._forward_hooks or conv._forward_pre_hooks)
-    )
-
-
-def _accumulate_convolution(conv: nn.Conv3d, x: Tensor, total: Tensor) -> None:
+def _accumulate_convolution(conv: nn.Conv3d, weight: Tensor, x: Tensor, total: Tensor) -> None:
     """Add the convolution of (1, C, T + P, H, W) to ``total`` (1, C_out, T, H, W), where it is.
 
-    torch's own convolution makes a result of its own; filling the pages of one and adding it up take a quarter of the
-    time. A result that starts from zeros is faster so too, and each sum is rounded once.
+    A convolution as usual makes a result of its own; taking fresh pages for it and adding it up cost a quarter of the
+    time. From zeros it is faster so too, and each sum is rounded once.
     """
+    strides = (conv.padding, conv.stride, conv.dilation, conv.groups)
     torch.ops.mkldnn._convolution_pointwise_.binary(
-        _as_video(total),
-        _as_video(x),
-        conv.weight,
-        conv.bias,
-        conv.padding,
-        conv.stride,
-        conv.dilation,
-        conv.groups,
-        "add",
-        1.0,
-        None,
-        [],
-        None,
+        _as_video(total), _as_video(x), weight, conv.bias, *strides, "add", 1.0, None, [], None
     )
 
 

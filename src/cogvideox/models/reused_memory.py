@@ -66,9 +66,7 @@ class Workspace:
 
     def rest(self) -> None:
         """Keep the memory, lent or not, for the next use, unless the system needs it before."""
-        self._free = [
-            buffer for buffer in [*self._free, *self._lent.values()] if buffer.data_ptr() in self._pages
-        ]
+        self._free = [buffer for buffer in [*self._free, *self._lent.values()] if buffer.data_ptr() in self._pages]
         self._lent.clear()
         for pages in self._pages.values():
             pages.madvise(mmap.MADV_FREE)
