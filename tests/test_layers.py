@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "cogvideox"
-ROOT = {"configs", "errors", "settings", "component_files", "quantization", "presets", "__init__", "__main__"}
+ROOT = {"configs", "errors", "settings", "component_files", "machine", "quantization", "presets"}
+ROOT |= {"__init__", "__main__"}
 ALLOWED = {
     "models": ROOT,
     "diffusion": ROOT,

@@ -238,9 +238,21 @@ def fill_model(
 def save_component(
     model: _Component, directory: str | Path, class_name: str, *, dtype: "torch.dtype | None" = None
 ) -> None:
-    """Write ``config.json`` and one safetensors file, in ``dtype`` if given; readers never see half a file."""
+    """Write ``config.json`` and one safetensors file, in ``dtype`` if given; readers never see half a file.
+
+    Raises:
+        ValueError: the weights are quantized, which the format cannot hold.
+    """
     from safetensors.torch import save_file
 
+    from cogvideox.quantization import is_quantized
+
+    quantized = [key for key, value in model.state_dict().items() if is_quantized(value)]
+    if quantized:
+        raise ValueError(
+            f"model: expected plain weights, got int8 ones ({quantized[0]} and {len(quantized) - 1} others), which a "
+            "checkpoint cannot hold; load the model without quantization and save that"
+        )
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     header = {"_class_name": class_name, "_diffusers_version": FORMAT_VERSION}

@@ -51,7 +51,12 @@ def quantize(weight: Tensor) -> Tensor:
 
 def dequantized(weight: Tensor) -> Tensor:
     """Return what a quantized weight stands for; another weight is returned as it is."""
-    return weight.dequantize() if type(weight) not in (Tensor, nn.Parameter) else weight
+    return weight.dequantize() if is_quantized(weight) else weight
+
+
+def is_quantized(weight: Tensor) -> bool:
+    """Whether a weight is one of torchao's."""
+    return type(weight) not in (Tensor, nn.Parameter)
 
 
 def _import_torchao():  # noqa: ANN202 (a module)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from cogvideox import VideoGenerator
 from cogvideox.cli import main
-from cogvideox.media.video import read_video
+from cogvideox.media.video import Video, read_video
 from cogvideox.models.text_encoder import TextEncoder
 from cogvideox.models.transformer import ExpertTransformer
 from loopback_chat import says, serve
@@ -375,8 +375,95 @@ def test_resume_takes_what_decoding_needs_and_nothing_else(model, tmp_path, caps
     assert code == 2 and "--prompt, --num-steps would change nothing" in err
     assert run(["generate", "--resume", kept, "--fps", "4", "--out", "b.mp4"], capsys)[0] == 0
     assert read_video("b.mp4").fps == 4 and Path(kept).exists()
-    code, _, err = run(["generate", "a cat", "--out", "a.webm", *model], capsys)
-    assert code == 2 and "exists" in err, "latents of another run are not replaced"
+    before = Path("a.json").read_bytes(), Path(kept).read_bytes()
+    assert run(["generate", "a dog", "--out", "a.webm", "--save-latents", *model], capsys)[0] == 0
+    assert (Path("a.json").read_bytes(), Path(kept).read_bytes()) == before, "files of another run are not replaced"
+    assert json.loads(Path("a.webm.json").read_text())["prompt"] == "a dog"
+    assert run(["generate", "--resume", "a.webm.latents.safetensors", "--force"], capsys)[0] == 0
+    Path("a.mp4").unlink()
+    code, _, err = run(["generate", "a cat", "--out", "a.mp4", *model], capsys)
+    assert code == 2 and "a.json exists" in err
+
+
+def test_a_slash_at_the_end_makes_a_folder(model, capsys) -> None:
+    arguments = ["generate", "a cat", "--out", "cat.v2/", "--seed", "1", "--save-latents"]
+    assert run([*arguments, *model], capsys)[0] == 0
+    assert len(list(Path("cat.v2").glob("*.png"))) == 9 and Path("cat.v2.json").is_file()
+    shutil.rmtree("cat.v2")
+    Path("cat.v2.json").unlink()
+    assert run(["generate", "--resume", "cat.v2.latents.safetensors"], capsys)[0] == 0
+    assert len(list(Path("cat.v2").glob("*.png"))) == 9
+    assert run(["generate", "a cat", "--seed", "1", "2", "--out", "clips.v2/", *model], capsys)[0] == 0
+    assert len(list(Path("clips.v2").glob("*.mp4"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([RuntimeError("broken"), None], 7),
+        ([MemoryError(), MemoryError()], 4),
+        ([RuntimeError("out of memory"), MemoryError()], 4),
+        ([RuntimeError("broken"), RuntimeError("broken")], 1),
+        ([OSError("full"), MemoryError()], 7),
+    ],
+)
+def test_a_batch_goes_on_after_a_failure(model, capsys, monkeypatch, errors, expected: int) -> None:
+    left = list(errors)
+    decode = VideoGenerator.decode_frames
+
+    def decode_or_fail(self, latents):
+        error = left.pop(0)
+        if error is not None:
+            raise error
+        return decode(self, latents)
+
+    monkeypatch.setattr(VideoGenerator, "decode_frames", decode_or_fail)
+    code, out, _ = run(["generate", "a cat", "--seed", "1", "2", "--out", "clips", "--json", *model], capsys)
+    assert code == expected and not left
+    videos = json.loads(out.splitlines()[-1])["data"]["videos"]
+    assert ["error" in video for video in videos] == [error is not None for error in errors]
+
+
+@pytest.mark.parametrize("mode", [["--dry-run"], []])
+def test_what_needs_no_weights_is_checked_before_them(model, tmp_path, capsys, monkeypatch, mode) -> None:
+    monkeypatch.setattr(VideoGenerator, "load", lambda *_, **__: pytest.fail("weights were read"))
+    monkeypatch.setattr("cogvideox.cli.plan._calibration", lambda *_: None)
+    Video(np.zeros((9, 32, 32, 3), np.uint8), 60).save("fast.mp4")
+    asked = [*model, *mode]
+    for flags, message in (
+        (["--out", "a.avi"], "expected a name ending in .mp4"),
+        (["--out", "/proc/a.mp4"], "cannot write into /proc"),
+        (["--fit", "stretch"], "crop or pad"),
+        (["--video", "absent.mp4"], "no such video file: absent.mp4"),
+        (["--video", "fast.mp4", "--out", "a.gif"], "a gif can show at most 50"),
+        (["--fps", "51", "--out", "a.gif"], "a gif can show at most 50"),
+        (["--lora", "absent.safetensors"], "no such file or folder: absent"),
+        (["--tiling"], "too small for published tiles"),
+        (["--negative-prompt", "\udcff"], "negative_prompt: expected text in UTF-8"),
+    ):
+        code, _, err = run(["generate", "a cat", *asked, *flags], capsys)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+    asked[asked.index("--num-frames") + 1] = "17"
+    code, _, err = run(["generate", "a cat", "--video", "fast.mp4", *asked], capsys)
+    assert code == 2 and "expected at least num_frames (17) frames, got 9" in err
+
+
+def test_plans_know_the_source_video(random_checkpoint, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cogvideox.cli.plan._calibration", lambda *_: None)
+    Video(np.zeros((12, 32, 32, 3), np.uint8), 8).save("short.mp4")
+    flags = ["--model", str(random_checkpoint), "--video", "short.mp4", "--num-steps", "10", "--json"]
+    for arguments in (["plan"], ["generate", "a cat", "--dry-run"]):
+        for strength, num_steps in (([], 8), (["--strength", "0.25"], 2)):
+            code, out, err = run([*arguments, *flags, *strength], capsys)
+            plan = json.loads(out.splitlines()[-1])["data"]
+            assert code == 0 and plan["num_frames"] == 9, err
+            assert (plan["num_steps"], plan["num_taken_steps"]) == (10, num_steps) and f"{num_steps} of 10 steps" in out
+            assert "encode the picture" in out
+    code, _, err = run(["plan", *flags, "--num-frames", "17"], capsys)
+    assert code == 2 and "got 12" in err
+    code, _, err = run(["plan", "--strength", "0.5"], capsys)
+    assert code == 2 and "--video" in err
 
 
 def test_a_prompt_of_wrong_bytes(model, capsys) -> None:

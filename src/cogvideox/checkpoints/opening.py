@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from cogvideox.checkpoints.directory import CheckpointConfigs, read_configs
+from cogvideox.machine import group_memory
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.text_encoder import TextEncoder
 from cogvideox.models.transformer import ExpertTransformer
@@ -161,7 +162,7 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    control_group = Path("/sys/fs/cgroup/memory.max")
-    if control_group.is_file() and (text := control_group.read_text().strip()).isdigit():
-        limits.append(int(text))
+    group = group_memory()
+    if group is not None:
+        limits.append(group.limit_bytes)
     return min(limits)

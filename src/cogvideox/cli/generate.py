@@ -11,12 +11,13 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cogvideox.checkpoints.directory import read_configs
-from cogvideox.cli.output import BAD_INPUT, OK, PARTLY_FAILED, StepProgress, exit_code_of, print_json, report_error
+from cogvideox.cli.output import CODE_NAMES, OK, PARTLY_FAILED, StepProgress, exit_code_of, print_json, report_error
 from cogvideox.cli.plan import plan_settings, report_plan
 from cogvideox.cli.request import (
     GenerateSettings,
     check_asked,
     check_files,
+    check_media,
     complete,
     describe_model,
     limits_of,
@@ -25,10 +26,11 @@ from cogvideox.cli.request import (
     settings_json,
     split_lora,
 )
-from cogvideox.cli.results import Saving, check_target, resume_decoding, write_result
+from cogvideox.cli.results import Saving, Target, check_target, resume_decoding, write_result
 from cogvideox.cli.wording import Wording
-from cogvideox.generation.calibration import cache_folder
 from cogvideox.generation.memory_plan import GIB, require_fit
+from cogvideox.machine import cache_folder
+from cogvideox.media.outputs import is_folder_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from cogvideox.generation.generator import VideoGenerator
     from cogvideox.generation.prompt_enhancer import PreparedPrompt
+    from cogvideox.media.reading import VideoFacts
     from cogvideox.media.video import Video
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -51,7 +54,7 @@ def generate(
     video: Path | None = None,
     strength: float | None = None,
     fit: str | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     seed: Annotated[list[int] | None, Parameter(negative="", consume_multiple=True)] = None,
     num_steps: int | None = None,
     guidance_scale: float | None = None,
@@ -104,8 +107,8 @@ def generate(
     fit
         crop or pad: what happens to an image or video of another aspect ratio (default: crop).
     out
-        An .mp4, .webm or .gif file, or a folder of PNG frames (a name without a suffix); for several videos a folder of
-        mp4 files (default: outputs/DATE_PROMPT_SEED.mp4).
+        An .mp4, .webm or .gif file, or a folder of PNG frames (a name without a suffix, or with / at its end); for
+        several videos a folder of mp4 files (default: outputs/DATE_PROMPT_SEED.mp4).
     seed
         Of the noise, one or several: a video for each; drawn and printed if not given.
     num_steps
@@ -210,47 +213,44 @@ def generate(
         for first in [resolve(given | {"prompt": text, "seed": number}, like)]
         for offset in range(num_videos)
     ]
-    if dry_run:
-        return dry_run_of(requests[0], staged=staged, memory_gib=memory_gib, wants_json=json)
     targets = _targets(requests, out, is_single=prompts_file is None and len(requests) == 1)
     wording = Wording(wants_enhancement=enhance, endpoint=enhance_endpoint, model=enhance_model)
+    first = requests[0]  # the others have other prompts and seeds, nothing else
+    limits = describe_model(first.model)[0] if dry_run else limits_of(read_configs(first.model))
     for request in requests:
-        check_asked(request, limits_of(read_configs(request.model)))
-    for request, target in zip(requests, targets, strict=True):
-        check_target(target, saving, request)
-    return _generate_all(requests, targets, saving, wording, staged=staged, memory_gib=memory_gib, wants_json=json)
+        check_asked(request, limits)
+    source = check_media(first, limits)
+    completed = complete(first, limits, dtype=first.dtype, source=source)
+    for target in targets:
+        check_target(target, saving, completed)
+    if dry_run:
+        planned, chosen = plan_settings(first, source=source, staged=staged, memory_gib=memory_gib, is_timed=True)
+        return report_plan(first, planned, chosen, wants_json=json)
+    placed, is_staged = _place(first, source, staged, memory_gib)
+    return _generate_all(requests, targets, saving, wording, placed, is_staged=is_staged, wants_json=json)
 
 
-def dry_run_of(settings: GenerateSettings, *, staged: bool | None, memory_gib: float | None, wants_json: bool) -> int:
-    """Check a request as far as its configuration goes, and print the plan."""
-    limits, _ = describe_model(settings.model)
-    check_asked(settings, limits)
-    video, chosen = plan_settings(settings, staged=staged, memory_gib=memory_gib, is_timed=True)
-    return report_plan(settings, video, chosen, wants_json=wants_json)
-
-
-def _targets(requests: list[GenerateSettings], out: Path | None, *, is_single: bool) -> list[Path]:
+def _targets(requests: list[GenerateSettings], out: str | None, *, is_single: bool) -> list[Target]:
     if is_single:
-        return [out if out is not None else _default_path(requests[0], Path("outputs"), None)]
-    folder = out if out is not None else Path("outputs")
-    if folder.suffix:
+        return [Target.named(out if out is not None else str(_default_path(requests[0], Path("outputs"), None)))]
+    folder = Path(out if out is not None else "outputs")
+    if folder.suffix and not is_folder_name(str(out)):
         raise ValueError(f"--out: expected a folder for several videos, got {str(folder)!r}")
-    return [_default_path(request, folder, index) for index, request in enumerate(requests)]
+    return [Target.named(str(_default_path(request, folder, index))) for index, request in enumerate(requests)]
 
 
 def _generate_all(
     requests: list[GenerateSettings],
-    targets: list[Path],
+    targets: list[Target],
     saving: Saving,
     wording: Wording,
+    placed: GenerateSettings,
     *,
-    staged: bool | None,
-    memory_gib: float | None,
+    is_staged: bool,
     wants_json: bool,
 ) -> int:
     console = Console(stderr=True, highlight=False)
-    configs = read_configs(requests[0].model)
-    placed, is_staged = _place(requests[0], staged, memory_gib, console)
+    configs = read_configs(placed.model)
     requests = [
         replace(
             request,
@@ -260,34 +260,35 @@ def _generate_all(
         )
         for request in requests
     ]
-    for request in requests:
-        check_files(request, configs)
+    check_files(placed, configs)
     prepared = wording.prepare(requests, configs, console)
     generator = _load(placed, is_staged)
     results: list[dict[str, Any]] = []
+    failures: list[int] = []
     for settings, words, target in zip(requests, prepared, targets, strict=True):
         try:
             results.append(_generate_one(generator, settings, words, target, saving, console))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if len(requests) == 1:
                 raise
             code = exit_code_of(error)
             report_error(error, code, console, wants_json=False)
-            results.append({"prompt": settings.prompt, "error": str(error)})
-    num_failed = sum("error" in result for result in results)
+            results.append({"prompt": settings.prompt, "error": str(error), "code": CODE_NAMES[code]})
+            failures.append(code)
     if wants_json:
         data = results[0] if len(requests) == 1 else {"videos": results}
-        print_json({"ok": num_failed == 0, "data": data})
-    if num_failed:
-        return BAD_INPUT if num_failed == len(requests) else PARTLY_FAILED
-    return OK
+        print_json({"ok": not failures, "data": data})
+    if not failures:
+        return OK
+    have_one_reason = len(failures) == len(requests) and len(set(failures)) == 1
+    return failures[0] if have_one_reason else PARTLY_FAILED
 
 
 def _place(
-    settings: GenerateSettings, staged: bool | None, memory_gib: float | None, console: Console
+    settings: GenerateSettings, source: "VideoFacts | None", staged: bool | None, memory_gib: float | None
 ) -> tuple[GenerateSettings, bool]:
     """Return the settings with their placement, and whether to stage. Raises DoesNotFitError if nothing fits."""
-    video, chosen = plan_settings(settings, staged=staged, memory_gib=memory_gib)
+    video, chosen = plan_settings(settings, source=source, staged=staged, memory_gib=memory_gib)
     require_fit(chosen, video)
     placement = chosen.placement
     changes = [
@@ -301,7 +302,7 @@ def _place(
     if changes:
         available = f"{chosen.available_bytes / GIB:.1f} GiB"
         note = f"note: to fit into {available}: {' '.join(changes)}, which changes pixels slightly"
-        console.print(note, soft_wrap=True)
+        Console(stderr=True, highlight=False).print(note, soft_wrap=True)
     placed = replace(
         settings,
         tiling=placement.is_tiled,
@@ -333,7 +334,7 @@ def _generate_one(
     generator: "VideoGenerator",
     settings: GenerateSettings,
     words: "PreparedPrompt",
-    target: Path,
+    target: Target,
     saving: Saving,
     console: Console,
 ) -> dict[str, Any]:
@@ -366,8 +367,8 @@ def _generate_one(
     )
     num_frames = write_result(generator, latents, target, written, saving, console)
     seconds = time.monotonic() - started_at_s
-    print(f"{target}  (seed {resolved.seed}, {num_frames} frames, {seconds:.1f} s)", flush=True)
-    return {"path": str(target), "seconds": round(seconds, 2), "num_frames_written": num_frames} | written
+    print(f"{target.path}  (seed {resolved.seed}, {num_frames} frames, {seconds:.1f} s)", flush=True)
+    return {"path": str(target.path), "seconds": round(seconds, 2), "num_frames_written": num_frames} | written
 
 
 def _make_latents(

@@ -6,15 +6,15 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from cogvideox.cli.output import OK, OUT_OF_MEMORY, print_json
-from cogvideox.cli.request import GenerateSettings, check_asked, complete, describe_model, resolve
+from cogvideox.cli.request import GenerateSettings, check_asked, check_media, complete, describe_model, resolve
 from cogvideox.errors import DoesNotFitError
-from cogvideox.generation.calibration import calibrate, read_calibration
+from cogvideox.generation.calibration import calibrate, is_measurable, read_calibration
 from cogvideox.generation.memory_plan import (
     BYTES_OF_DTYPE,
     GIB,
@@ -24,6 +24,10 @@ from cogvideox.generation.memory_plan import (
     choose_placement,
     require_fit,
 )
+from cogvideox.machine import group_memory
+
+if TYPE_CHECKING:
+    from cogvideox.media.reading import VideoFacts
 
 
 def plan(
@@ -36,6 +40,8 @@ def plan(
     num_steps: int | None = None,
     guidance_scale: float | None = None,
     image: bool = False,
+    video: Path | None = None,
+    strength: float | None = None,
     dtype: str | None = None,
     device: str | None = None,
     staged: bool | None = None,
@@ -66,7 +72,11 @@ def plan(
     guidance_scale
         As for generate (default: 6).
     image
-        It starts from an image or a video.
+        It starts from an image, or from a video that is not at hand.
+    video
+        As for generate; its length counts.
+    strength
+        As for generate (default: 0.8).
     dtype
         As for generate (default: auto).
     device
@@ -94,6 +104,8 @@ def plan(
         "width": width,
         "num_steps": num_steps,
         "guidance_scale": guidance_scale,
+        "video": None if video is None else str(video),
+        "strength": strength,
         "dtype": dtype,
         "device": device,
         "tiling": tiling,
@@ -102,20 +114,37 @@ def plan(
     }
     settings = resolve(given, None)
     limits, _ = describe_model(settings.model)
-    check_asked(dataclasses.replace(settings, image="given" if limits.takes_image else None), limits)
-    video, chosen = plan_settings(settings, staged=staged, memory_gib=memory_gib, has_picture=image, is_timed=True)
-    return report_plan(settings, video, chosen, wants_json=json)
+    needs_image = limits.takes_image and video is None
+    check_asked(dataclasses.replace(settings, image="given" if needs_image else None), limits)
+    planned, chosen = plan_settings(
+        settings,
+        source=check_media(settings, limits),
+        staged=staged,
+        memory_gib=memory_gib,
+        has_picture=image,
+        is_timed=True,
+    )
+    return report_plan(settings, planned, chosen, wants_json=json)
 
 
 def plan_settings(
     settings: GenerateSettings,
     *,
+    source: "VideoFacts | None" = None,
     staged: bool | None = None,
     memory_gib: float | None = None,
     has_picture: bool = False,
     is_timed: bool = False,
 ) -> tuple[PlannedVideo, MemoryPlan]:
-    """Return what settings ask for, and the best placement for it; measures this machine once if ``is_timed``.
+    """Return what settings ask for, and the best placement for it.
+
+    Args:
+        settings: checked by `check_asked` and `check_media`.
+        source: the video to be made over, which decides the length if nothing else does.
+        staged: as for `generate`.
+        memory_gib: as for `generate`.
+        has_picture: whether it starts from one that the settings do not name.
+        is_timed: whether to say how long it takes; measures this machine, once.
 
     Raises:
         ValueError: the dtype or the memory is none.
@@ -129,7 +158,7 @@ def plan_settings(
     dtype = _guess_dtype(settings.device) if settings.dtype == "auto" else settings.dtype
     if dtype not in BYTES_OF_DTYPE:
         raise ValueError(f"dtype: expected one of {', '.join(BYTES_OF_DTYPE)}, got {dtype!r}")
-    completed = complete(settings, limits, dtype=dtype)
+    completed = complete(settings, limits, dtype=dtype, source=source)
     assert completed.num_frames is not None and completed.height is not None and completed.width is not None
     video = PlannedVideo(
         limits=limits,
@@ -139,6 +168,7 @@ def plan_settings(
         height_px=completed.height,
         width_px=completed.width,
         num_steps=completed.num_steps,
+        strength=1.0 if completed.strength is None else completed.strength,
         is_guided=completed.guidance_scale > 1,
         window_frames=completed.window_frames,
         has_picture=has_picture or limits.takes_image or completed.image is not None or completed.video is not None,
@@ -171,7 +201,8 @@ def report_plan(settings: GenerateSettings, video: PlannedVideo, chosen: MemoryP
     guidance = "with guidance" if video.is_guided else "without guidance"
     console.print(f"model      {settings.model}, {video.dtype} on {settings.device}")
     console.print(f"video      {video.num_frames} frames of {video.width_px}x{video.height_px} px")
-    console.print(f"sampling   {video.num_steps} steps, {guidance}")
+    steps = f"{video.num_taken_steps} of " if video.num_taken_steps < video.num_steps else ""
+    console.print(f"sampling   {steps}{video.num_steps} steps, {guidance}")
     console.print(f"tokens     {video.num_video_tokens:,} of the video, {config.max_text_seq_length} of the text")
     if video.num_windows > 1:
         console.print(f"windows    {video.num_windows}, of {video.num_call_tokens:,} tokens each")
@@ -201,6 +232,7 @@ def plan_json(video: PlannedVideo, chosen: MemoryPlan) -> dict[str, Any]:
         "height": video.height_px,
         "width": video.width_px,
         "num_steps": video.num_steps,
+        "num_taken_steps": video.num_taken_steps,
         "dtype": video.dtype,
         "num_video_tokens": video.num_video_tokens,
         "num_text_tokens": video.limits.transformer.max_text_seq_length,
@@ -229,19 +261,15 @@ def available_bytes(device: str) -> int:
         limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
     else:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    group = Path("/sys/fs/cgroup")
-    maximum, current = group / "memory.max", group / "memory.current"
-    if maximum.is_file() and current.is_file() and (text := maximum.read_text().strip()).isdigit():
-        # Pages of files that were read count as used, and are given back when they are needed.
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        files = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
-        limits.append(int(text) - int(current.read_text()) + files)
+    group = group_memory()
+    if group is not None:
+        limits.append(group.limit_bytes - group.used_bytes)
     return min(limits)
 
 
 def _calibration(device: str, dtype: str) -> Calibration | None:
     known = read_calibration(device, dtype)
-    if known is not None:
+    if known is not None or not is_measurable(device, dtype):
         return known
     Console(stderr=True, highlight=False).print("measuring this machine, once, some seconds ...")
     return calibrate(device, dtype)

@@ -18,19 +18,25 @@ from cogvideox.generation.model_limits import (
     ModelLimits,
     Task,
     check_guidance,
+    check_negative_prompt,
     check_prompt,
     check_seed,
+    check_source,
     check_strength,
 )
 from cogvideox.presets import PRESETS
 from cogvideox.settings import build_dataclass
 
 if TYPE_CHECKING:
+    from cogvideox.media.reading import VideoFacts
     from cogvideox.media.video import Video
 
 MAX_SEED = 2**31
 NOT_SETTINGS = ("cogvideox_version", "original_prompt", "prompt_source")
 """Written with the settings, for the reader; not read again."""
+
+REPLACED_BY = {"image": ("video", "strength"), "video": ("image", "last_image")}
+"""What an earlier video started from, and a flag that names another start leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,8 @@ def resolve(given: dict[str, Any], like: Path | None) -> GenerateSettings:
     values = {} if like is None else read_settings_file(like)
     if values.get("sequential_guidance") is False:  # this machine may need it, and it changes no frame
         del values["sequential_guidance"]
+    for name in REPLACED_BY.keys() & {key for key, value in given.items() if value is not None}:
+        values = {key: value for key, value in values.items() if key not in REPLACED_BY[name]}
     values |= {key: value for key, value in given.items() if value is not None}
     if not str(values.get("prompt", "")).strip():
         raise ValueError("prompt: expected some text; give PROMPT or --prompts-file FILE")
@@ -147,10 +155,10 @@ def describe_model(model: str) -> tuple[ModelLimits, TextEncoderShape]:
 
 
 def complete(
-    settings: GenerateSettings, limits: ModelLimits, *, dtype: str, source: "Video | None" = None
+    settings: GenerateSettings, limits: ModelLimits, *, dtype: str, source: "Video | VideoFacts | None" = None
 ) -> GenerateSettings:
     """Fill in what the model decides where nothing was asked for."""
-    height, width = limits.native_size_px
+    height, width = limits.default_size_px
     num_frames, fps, strength = limits.native_num_frames, limits.native_fps, settings.strength
     if source is not None:
         num_frames, fps = limits.num_frames_of_source(source.num_frames), source.fps
@@ -185,6 +193,7 @@ def check_asked(settings: GenerateSettings, limits: ModelLimits) -> None:
     limits.check_steps(settings.num_steps)
     check_guidance(settings.guidance_mode, settings.guidance_scale)
     check_prompt(settings.prompt)
+    check_negative_prompt(settings.negative_prompt)
     check_seed(settings.seed)
     if settings.last_image is not None and settings.image is None:
         raise ValueError("--last-image: only beside an --image to begin with")
@@ -192,32 +201,51 @@ def check_asked(settings: GenerateSettings, limits: ModelLimits) -> None:
         if settings.video is None:
             raise ValueError("--strength: only for making over a --video")
         check_strength(settings.strength)
+    if settings.tiling:
+        limits.check_tiling()
     if settings.quantization not in (None, "none", "int8"):
         raise ValueError(f"--quantization: expected int8 or none, got {settings.quantization!r}")
 
 
-def check_files(settings: GenerateSettings, configs: CheckpointConfigs) -> None:
-    """Raise ValueError for devices, pictures and adapters that cannot be used; uses torch."""
-    from cogvideox.checkpoints.lora import read_lora
-    from cogvideox.component_files import parse_dtype
-    from cogvideox.generation.generator import parse_device
-    from cogvideox.media.pictures import check_fit, read_picture
-    from cogvideox.media.video import read_video
+def check_media(settings: GenerateSettings, limits: ModelLimits) -> "VideoFacts | None":
+    """Return what of the source video is used, None without one, after a look at all files; without torch.
 
-    parse_device(settings.device)
-    if settings.dtype != "auto":
-        parse_dtype(settings.dtype)
+    Raises:
+        ValueError: a picture, video or adapter is missing or not readable, the video is too short for the frames asked
+            for, or the fit is unknown.
+    """
+    from cogvideox.media.pictures import check_fit, read_picture
+
     check_fit(settings.fit)
     for picture in (settings.image, settings.last_image):
         if picture is not None:
             read_picture(picture)
-    if settings.video is not None:
-        read_video(settings.video, max_frames=1)
     for path, weight in map(split_lora, settings.lora):
         if not Path(path).exists():
             raise ValueError(f"--lora: no such file or folder: {path}")
         if not math.isfinite(weight):
             raise ValueError(f"--lora {path}: expected a finite weight, got {weight}")
+    if settings.video is None:
+        return None
+    from cogvideox.media.reading import probe_video
+
+    num_frames = limits.native_num_frames if settings.num_frames is None else settings.num_frames
+    source = probe_video(settings.video, max_frames=num_frames)
+    if settings.num_frames is not None:
+        check_source(source.num_frames, settings.num_frames)
+    return source
+
+
+def check_files(settings: GenerateSettings, configs: CheckpointConfigs) -> None:
+    """Raise ValueError for devices, dtypes and adapters that cannot be used; uses torch."""
+    from cogvideox.checkpoints.lora import read_lora
+    from cogvideox.component_files import parse_dtype
+    from cogvideox.generation.generator import parse_device
+
+    parse_device(settings.device)
+    if settings.dtype != "auto":
+        parse_dtype(settings.dtype)
+    for path, _ in map(split_lora, settings.lora):
         read_lora(path, configs.transformer)
 
 

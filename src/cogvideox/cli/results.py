@@ -15,13 +15,20 @@ from cogvideox.cli.output import OK, print_json
 from cogvideox.cli.request import NOT_SETTINGS, GenerateSettings, settings_from
 from cogvideox.component_files import write_atomically
 from cogvideox.errors import CheckpointError
-from cogvideox.media.outputs import VideoCodec, check_output_path
+from cogvideox.media.outputs import (
+    FOLDER_SETTINGS_NAME,
+    OUTPUT_SUFFIXES,
+    VideoCodec,
+    check_output_path,
+    is_folder_name,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cogvideox.generation.generator import VideoGenerator
 
+SETTINGS_SUFFIX = ".json"
 LATENTS_SUFFIX = ".latents.safetensors"
 RESUME_FLAGS = ("model", "device", "dtype", "fps", "tiling")
 """What may be changed for decoding alone."""
@@ -37,25 +44,59 @@ class Saving:
     keeps_latents: bool = False
 
 
-def latents_path(target: Path) -> Path:
-    """Return where the latents of a video are kept."""
-    return target.with_name(target.stem + LATENTS_SUFFIX)
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A video to write, and what lies beside it: ``a.json`` and, while needed, its latents beside ``a.mp4``.
+
+    If another video has these names, as ``a.mp4`` has when ``a.webm`` comes, they are ``a.webm.json`` and so on, and
+    ``a.frames.json`` beside a folder of frames ``a``.
+    """
+
+    path: Path
+    name: str
+    """As it was asked for; with a / at its end, it is a folder whatever its suffix."""
+    settings_path: Path
+    latents_path: Path
+
+    @classmethod
+    def named(cls, name: str) -> "Target":
+        """Decide on names, by what there is. Raises ValueError if it is no name."""
+        path = Path(name)
+        if not path.name:
+            raise ValueError(f"--out: expected the name of a file or folder, got {name!r}")
+        is_file = path.suffix != "" and not is_folder_name(name)
+        stem, suffix = (path.stem, path.suffix) if is_file else (path.name, "")
+        others = [other for other in ("", *OUTPUT_SUFFIXES) if other != suffix.lower()]
+        is_taken = any(_owns_plain_names(path, stem, other) for other in others)
+        if is_taken or path.with_name(_full_name(stem, suffix) + SETTINGS_SUFFIX).exists():
+            stem = _full_name(stem, suffix)
+        settings, latents = (path.with_name(stem + ending) for ending in (SETTINGS_SUFFIX, LATENTS_SUFFIX))
+        return cls(path=path, name=name, settings_path=settings, latents_path=latents)
 
 
-def check_target(target: Path, saving: Saving, settings: GenerateSettings, *, is_resumed: bool = False) -> None:
+def _full_name(stem: str, suffix: str) -> str:
+    return stem + (suffix or ".frames")
+
+
+def _owns_plain_names(beside: Path, stem: str, suffix: str) -> bool:
+    """Whether there is a video of that name, a folder of frames without a suffix, with no settings of its full name."""
+    video = beside.with_name(stem + suffix)
+    is_there = video.is_file() if suffix else (video / FOLDER_SETTINGS_NAME).is_file()
+    return is_there and not beside.with_name(_full_name(stem, suffix) + SETTINGS_SUFFIX).exists()
+
+
+def check_target(target: Target, saving: Saving, settings: GenerateSettings, *, is_resumed: bool = False) -> None:
     """Raise ValueError before any work if the video could not be written in the end."""
     try:
         check_output_path(
-            target, codec=saving.codec, height_px=settings.height, width_px=settings.width, fps=settings.fps
+            target.name, codec=saving.codec, height_px=settings.height, width_px=settings.width, fps=settings.fps
         )
     except ValueError as error:
-        raise ValueError(f"--out {target}: {error}") from None
-    if target.suffix and target.is_dir():
-        raise ValueError(f"--out: {target} is a folder")
-    for path in (target, target.with_suffix(".json"), *([] if is_resumed else [latents_path(target)])):
+        raise ValueError(f"--out {target.name}: {error}") from None
+    for path in (target.path, target.settings_path, *([] if is_resumed else [target.latents_path])):
         if path.exists() and not saving.is_forced:
             raise ValueError(f"--out: {path} exists; give --force to replace it")
-    ancestor = target.absolute().parent
+    ancestor = target.path.absolute().parent
     while not ancestor.exists():
         ancestor = ancestor.parent
     try:
@@ -68,7 +109,7 @@ def check_target(target: Path, saving: Saving, settings: GenerateSettings, *, is
 def write_result(
     generator: "VideoGenerator",
     latents: "Tensor",
-    target: Path,
+    target: Target,
     settings: dict[str, Any],
     saving: Saving,
     console: Console,
@@ -77,7 +118,7 @@ def write_result(
 
     The latents are on disk until the video is, so that nothing is lost if decoding fails.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.path.parent.mkdir(parents=True, exist_ok=True)
     kept = _keep_latents(latents, target, settings, console)
     try:
         num_frames = _write_video(generator, latents, target, settings, saving)
@@ -92,13 +133,13 @@ def write_result(
     return num_frames
 
 
-def _keep_latents(latents: "Tensor", target: Path, settings: dict[str, Any], console: Console) -> Path | None:
+def _keep_latents(latents: "Tensor", target: Target, settings: dict[str, Any], console: Console) -> Path | None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    kept = latents_path(target)
+    kept = target.latents_path
     temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
-    header = {"settings": json.dumps(settings), "out": target.name}
+    header = {"settings": json.dumps(settings), "out": target.path.name + "/" * is_folder_name(target.name)}
     try:
         save_file({"latents": latents.cpu().contiguous()}, temporary, metadata=header)
         os.replace(temporary, kept)
@@ -111,24 +152,24 @@ def _keep_latents(latents: "Tensor", target: Path, settings: dict[str, Any], con
 
 
 def _write_video(
-    generator: "VideoGenerator", latents: "Tensor", target: Path, settings: dict[str, Any], saving: Saving
+    generator: "VideoGenerator", latents: "Tensor", target: Target, settings: dict[str, Any], saving: Saving
 ) -> int:
     from cogvideox.media.writers import write_video
 
     frames = generator.decode_frames(latents)
     num_frames = write_video(
-        target, frames, fps=settings["fps"], codec=saving.codec, settings=json.dumps(settings, ensure_ascii=False)
+        target.name, frames, fps=settings["fps"], codec=saving.codec, settings=json.dumps(settings, ensure_ascii=False)
     )
     try:
-        write_atomically(target.with_suffix(".json"), json.dumps(settings, indent=2) + "\n")
+        write_atomically(target.settings_path, json.dumps(settings, indent=2) + "\n")
     except BaseException:  # a video never stands without its settings
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
+        shutil.rmtree(target.path) if target.path.is_dir() else target.path.unlink()
         raise
     return num_frames
 
 
 def resume_decoding(
-    path: Path, out: Path | None, saving: Saving, given: dict[str, Any], *, wants_json: bool = False
+    path: Path, out: str | None, saving: Saving, given: dict[str, Any], *, wants_json: bool = False
 ) -> int:
     """Decode the latents that a failed or an earlier run kept, and leave them; the other networks are not read.
 
@@ -150,7 +191,7 @@ def resume_decoding(
     latents, values, name = _read_latents(path)
     values |= {name: value for name, value in given.items() if value is not None}
     settings = settings_from({key: value for key, value in values.items() if key not in NOT_SETTINGS}, str(path))
-    target = path.with_name(name) if out is None else out
+    target = Target.named(f"{path.parent}/{name}" if out is None else out)
     check_target(target, saving, settings, is_resumed=True)
     from cogvideox.generation.generator import VideoGenerator
 
@@ -160,9 +201,9 @@ def resume_decoding(
     )
     values |= {"tiling": is_tiled}
     num_frames = _write_video(generator, latents, target, values, saving)
-    print(f"{target}  ({num_frames} frames, decoded from {path.name})", flush=True)
+    print(f"{target.path}  ({num_frames} frames, decoded from {path.name})", flush=True)
     if wants_json:
-        print_json({"ok": True, "data": {"path": str(target), "num_frames_written": num_frames} | values})
+        print_json({"ok": True, "data": {"path": str(target.path), "num_frames_written": num_frames} | values})
     return OK
 
 
@@ -172,7 +213,8 @@ def _read_latents(path: Path) -> "tuple[Tensor, dict[str, Any], str]":
     try:
         with safe_open(path, framework="pt") as file:
             header, latents = file.metadata() or {}, file.get_tensor("latents")
-        values, name = json.loads(header["settings"]), Path(header["out"]).name
+        values, out = json.loads(header["settings"]), header["out"]
+        name = Path(out).name + "/" * is_folder_name(out)
     except FileNotFoundError:
         raise ValueError(f"--resume {path}: no such file") from None
     except (OSError, SafetensorError, KeyError, ValueError) as error:

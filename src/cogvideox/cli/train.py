@@ -1,6 +1,5 @@
 """``cogvideox train``: one command per trained part, each with a recipe and a run folder that it resumes."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cogvideox.cli.output import OK
+from cogvideox.machine import cache_folder
 
 if TYPE_CHECKING:
     from cogvideox.training.loop import TrainStep
@@ -95,5 +95,4 @@ def _run(step_function: "TrainStep", settings: Any, recipe: Path, run_dir: Path 
 
 
 def _default_run_dir(recipe: Path) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "cogvideox" / "runs" / recipe.stem
+    return cache_folder() / "runs" / recipe.stem

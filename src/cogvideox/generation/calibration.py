@@ -9,17 +9,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import cogvideox
 from cogvideox.component_files import write_atomically
 from cogvideox.generation.memory_plan import Calibration
+from cogvideox.machine import cache_folder
 
 TIMEOUT_S = 60
+RETRY_S = 24 * 3600
+"""A measurement that failed is not tried again before."""
+NUM_RETRIES = 2
 WIDTH = 768
-
-
-def cache_folder() -> Path:
-    """Return where this program keeps what it can make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogvideox"
 
 
 def cache_file() -> Path:
@@ -30,33 +31,60 @@ def cache_file() -> Path:
 def read_calibration(device: str, dtype: str) -> Calibration | None:
     """Return what was measured here before, or None."""
     try:
-        values = json.loads(cache_file().read_text(encoding="utf-8"))[_key(device, dtype)]
+        values = _read_cache()[_key(device, dtype)]
         return Calibration(**{name: float(values[name]) for name in ("linear", "attention", "convolution")})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def is_measurable(device: str, dtype: str) -> bool:
+    """Whether to try: not for float64, which only tests of exactness use, and not within a day of a failure.
+
+    Another version of cogvideox or torch, or another number of processors, is tried at once.
+    """
+    if dtype == "float64":
+        return False
+    try:
+        failed_at_s = float(_read_cache()[_key(device, dtype)][_failure()])
+    except (ValueError, KeyError, TypeError):
+        return True
+    return not 0 <= time.time() - failed_at_s < RETRY_S
 
 
 def calibrate(device: str, dtype: str) -> Calibration | None:
     """Measure in another process, which takes some seconds, and keep the result; None if it cannot be measured."""
-    if dtype == "float64":  # for tests of exactness; nobody waits for it
+    if not is_measurable(device, dtype):
         return None
     command = [sys.executable, "-m", "cogvideox.generation.calibration", device, dtype]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
         calibration = Calibration(**json.loads(result.stdout.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError, TypeError):
+        _keep(device, dtype, {_failure(): time.time()})
         return None
+    _keep(device, dtype, asdict(calibration))
+    return calibration
+
+
+def _read_cache() -> dict[str, Any]:
+    try:
+        values = json.loads(cache_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _keep(device: str, dtype: str, values: dict[str, float]) -> None:
     path = cache_file()
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(known | {_key(device, dtype): asdict(calibration)}, indent=2) + "\n")
+        write_atomically(path, json.dumps(_read_cache() | {_key(device, dtype): values}, indent=2) + "\n")
     except OSError:
         pass  # an estimate is not worth an error
-    return calibration
+
+
+def _failure() -> str:
+    return f"failed_at_s of {cogvideox.__version__}"
 
 
 def _key(device: str, dtype: str) -> str:
@@ -85,12 +113,19 @@ def measure(device: str, dtype: str) -> Calibration:
         text = torch.randn(1, config.max_text_seq_length, config.text_embed_dim).to(**place)
         return _fastest(lambda: model(latents, text, torch.ones(1, device=device)), device)
 
-    with torch.no_grad():
+    def time_two_layers() -> tuple[float, float]:
         # The difference of two depths leaves out the first and last layers.
         small, large = (
             run_transformer(3, rows, columns) - run_transformer(1, rows, columns)
             for rows, columns in ((24, 24), (40, 60))
         )
+        return small, large
+
+    with torch.no_grad():
+        small, large = time_two_layers()
+        for _ in range(NUM_RETRIES):
+            if not 0 < small < large:  # another process came between
+                small, large = time_two_layers()
         text_tokens = TransformerConfig().max_text_seq_length
         few, many = 24 * 24 + text_tokens, 40 * 60 + text_tokens
         # small = a few + b few^2, large = a many + b many^2, over two layers

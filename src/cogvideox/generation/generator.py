@@ -13,12 +13,19 @@ from torch import Tensor
 from cogvideox.checkpoints.lora import LowRankUpdate, attach_lora, fuse_lora, read_lora, weight_lora
 from cogvideox.checkpoints.opening import Checkpoint, StagedCheckpoint, open_checkpoint
 from cogvideox.component_files import parse_dtype
-from cogvideox.configs import AutoencoderConfig, GuidanceMode, SamplerName
+from cogvideox.configs import GuidanceMode, SamplerName
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.diffusion.samplers import NoiseSource
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
-from cogvideox.generation.model_limits import DEFAULT_STRENGTH, ModelLimits, check_guidance, check_prompt, check_seed
+from cogvideox.generation.model_limits import (
+    DEFAULT_STRENGTH,
+    ModelLimits,
+    check_guidance,
+    check_negative_prompt,
+    check_prompt,
+    check_seed,
+)
 from cogvideox.generation.scheduled_transformer import ScheduledTransformer
 from cogvideox.generation.tasks import GenerationTask, ImageTask, Run, TextTask, VideoTask, read_source
 from cogvideox.generation.text_cache import TextCache, identity_of
@@ -28,7 +35,7 @@ from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.text_encoder import TextEncoder
-from cogvideox.models.tiling import TileGrid, Tiling
+from cogvideox.models.tiling import Tiling
 from cogvideox.models.transformer import ExpertTransformer
 from cogvideox.quantization import Quantization, check_quantization
 
@@ -75,8 +82,6 @@ class VideoGenerator:
         self._checkpoint = checkpoint
         self.is_tiled = is_tiled
         """Whether the autoencoder works in the published tiles."""
-        if is_tiled:
-            _check_tiles(checkpoint.configs.autoencoder)
         self.has_sequential_guidance = has_sequential_guidance
         """Whether prompt and negative prompt go through the transformer one after the other."""
         configs = checkpoint.configs
@@ -88,6 +93,8 @@ class VideoGenerator:
             default_sampler=configs.default_sampler,
         )
         """What can be asked of it."""
+        if is_tiled:
+            self.limits.check_tiling()
         self._loras: dict[str, dict[str, LowRankUpdate]] = {}
         folders = [configs.directory / name for name in ("text_encoder", "tokenizer")]
         details = [self.dtype, checkpoint.quantization, self.max_prompt_tokens, configs.weight_bytes]
@@ -387,6 +394,7 @@ class VideoGenerator:
         self.limits.check_task(task.name)
         shape = self.limits.latent_shape(num_frames=num_frames, height_px=height_px, width_px=width_px)
         _check_texts(prompts, seeds)
+        check_negative_prompt(negative_prompt)
         task.check(len(prompts), num_frames_of_latents(shape[1], self.limits.autoencoder.temporal_compression_ratio))
         chosen_sampler = self.limits.choose_sampler(sampler)
         check_guidance(guidance_mode, guidance_scale)
@@ -472,14 +480,6 @@ def parse_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: {device!r} is not available here ({str(error).splitlines()[0]})") from None
     return parsed
-
-
-def _check_tiles(config: AutoencoderConfig) -> None:
-    try:
-        TileGrid.for_decoding(Tiling.published(config), config.spatial_compression_ratio)
-    except ValueError:
-        size = f"{config.sample_height}x{config.sample_width}"
-        raise ValueError(f"is_tiled: this model's native frames ({size}) are too small for published tiles") from None
 
 
 def _check_texts(prompts: Sequence[str], seeds: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cogvideox.configs import AutoencoderConfig, TransformerConfig
 from cogvideox.errors import DoesNotFitError
-from cogvideox.generation.model_limits import ModelLimits, window_starts
+from cogvideox.generation.model_limits import ModelLimits, num_taken_steps, window_starts
 from cogvideox.media.geometry import longest_clip, num_frames_of_latents
 
 GIB = 2**30
@@ -83,12 +83,19 @@ class PlannedVideo:
     height_px: int
     width_px: int
     num_steps: int
+    strength: float = 1.0
+    """Share of the steps that is taken; less than 1 only for a video made over."""
     is_guided: bool = True
     has_picture: bool = False
     num_videos: int = 1
     """In one batch."""
     window_frames: int | None = None
     """Of each call of the transformer, if the clip is made of windows."""
+
+    @property
+    def num_taken_steps(self) -> int:
+        """Steps that are really taken."""
+        return num_taken_steps(self.num_steps, self.strength)
 
     @property
     def num_video_tokens(self) -> int:
@@ -162,11 +169,16 @@ class MemoryPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Operations per second of one machine, device and dtype."""
+    """Operations per second of one machine, device and dtype. Raises ValueError unless they are positive."""
 
     linear: float
     attention: float
     convolution: float
+
+    def __post_init__(self) -> None:
+        for name in ("linear", "attention", "convolution"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
 
 
 def transformer_weights(config: TransformerConfig) -> tuple[int, int]:
@@ -260,7 +272,7 @@ def choose_placement(
         available_bytes: memory of the device.
         is_staged: fixed if not None, and so are the next three.
         has_sequential_guidance: see `Placement`.
-        is_tiled: see `Placement`.
+        is_tiled: see `Placement`; True only if the model can (`ModelLimits.can_tile`).
         quantization: "none" rules it out.
         can_quantize: whether torchao is there.
         calibration: for times.
@@ -348,8 +360,7 @@ def _weight_bytes(video: PlannedVideo, placement: Placement, element: int) -> tu
 
 def _tiles_are_smaller(video: PlannedVideo) -> bool:
     config = video.limits.autoencoder
-    # Half of a tiny model's frames is no whole number of latents (cogvideox.models.tiling).
-    return config.sample_height >= 96 and (
+    return video.limits.can_tile and (
         video.height_px > TILE_SHARE * config.sample_height or video.width_px > TILE_SHARE * config.sample_width
     )
 
@@ -369,7 +380,7 @@ def _autoencoder_bytes(video: PlannedVideo, placement: Placement, element: int) 
 def _seconds(video: PlannedVideo, calibration: Calibration) -> tuple[float, float, float, float]:
     config, text = video.limits.transformer, video.text_encoder
     tokens = video.num_call_tokens + config.max_text_seq_length
-    calls = video.num_steps * video.num_windows * video.num_videos * (2 if video.is_guided else 1)
+    calls = video.num_taken_steps * video.num_windows * video.num_videos * (2 if video.is_guided else 1)
     products = 2 * tokens * 12 * config.width**2 * config.num_layers
     scores = 4 * tokens**2 * config.width * config.num_layers
     denoising = calls * (products / calibration.linear + scores / calibration.attention)

@@ -11,6 +11,12 @@ Task = Literal["text-to-video", "image-to-video", "video-to-video"]
 DEFAULT_STRENGTH = 0.8
 """Share of the steps that video-to-video takes."""
 
+SIZE_1_5_PX = (768, 1360)
+"""Height and width that the 1.5 models are published for."""
+
+TILE_OVERLAPS = (1 / 6, 1 / 5)
+"""Of published tiles, in height and width, as in `cogvideox.models.tiling`."""
+
 WINDOW_OVERLAP = 0.5
 """Share of a window that the next one covers too."""
 
@@ -27,9 +33,20 @@ class ModelLimits:
 
     @property
     def native_size_px(self) -> tuple[int, int]:
-        """Height and width that the model was trained for."""
+        """Height and width of the grid of positions in the configuration."""
         ratio = self.autoencoder.spatial_compression_ratio
         return self.transformer.sample_height * ratio, self.transformer.sample_width * ratio
+
+    @property
+    def default_size_px(self) -> tuple[int, int]:
+        """Height and width of videos for which no size is asked: the native ones, but 768x1360 for the 1.5 models.
+
+        Their configurations (those with temporal patches) give 300x300 latents, 2400x2400 px. That is how far their
+        positions go, not what they were trained for; the official pipelines make 768x1360 px of them.
+        """
+        height_px, width_px = self.native_size_px
+        is_only_a_bound = height_px >= SIZE_1_5_PX[0] and width_px >= SIZE_1_5_PX[1]
+        return SIZE_1_5_PX if self.transformer.patch_size_t is not None and is_only_a_bound else self.native_size_px
 
     @property
     def native_num_frames(self) -> int:
@@ -47,8 +64,9 @@ class ModelLimits:
     ) -> tuple[int, int, int, int]:
         """Return (C, T, H, W) of a video's latents. Raises ValueError if the model cannot make that size."""
         native_height_px, native_width_px = self.native_size_px
-        height_px = native_height_px if height_px is None else height_px
-        width_px = native_width_px if width_px is None else width_px
+        default_height_px, default_width_px = self.default_size_px
+        height_px = default_height_px if height_px is None else height_px
+        width_px = default_width_px if width_px is None else width_px
         ratio = self.autoencoder.spatial_compression_ratio
         check_size(height_px=height_px, width_px=width_px, multiple_px=ratio * self.transformer.patch_size)
         is_native = (height_px, width_px) == self.native_size_px
@@ -128,6 +146,26 @@ class ModelLimits:
         num_frames = min(num_source_frames, self.native_num_frames)
         return longest_clip(num_frames, self.autoencoder.temporal_compression_ratio)
 
+    @property
+    def can_tile(self) -> bool:
+        """Whether the autoencoder can work in the published tiles, of half its native height and width.
+
+        A tile without its overlap must be a whole number of latents, which it is not for tiny models.
+        """
+        config = self.autoencoder
+        ratio = config.spatial_compression_ratio
+        for size_px, overlap in zip((config.sample_height // 2, config.sample_width // 2), TILE_OVERLAPS, strict=True):
+            stride = int(size_px // ratio * (1 - overlap))
+            if stride < 1 or stride * ratio != size_px - int(size_px * overlap):
+                return False
+        return True
+
+    def check_tiling(self) -> None:
+        """Raise ValueError unless `can_tile`."""
+        if not self.can_tile:
+            size = f"{self.autoencoder.sample_height}x{self.autoencoder.sample_width}"
+            raise ValueError(f"is_tiled: this model's native frames ({size}) are too small for published tiles")
+
 
 def check_guidance(mode: str, scale: float) -> None:
     """Raise ValueError for an unknown mode or a scale that is no number of at least 0."""
@@ -143,14 +181,34 @@ def check_strength(strength: float) -> None:
         raise ValueError(f"strength: expected 0 (the source as it is) to 1 (nothing of it), got {strength}")
 
 
+def num_taken_steps(num_steps: int, strength: float) -> int:
+    """Return how many steps, the last ones, video-to-video takes."""
+    return min(int(num_steps * strength), num_steps)
+
+
+def check_source(num_source_frames: int, num_frames: int) -> None:
+    """Raise ValueError if a source video is shorter than the video that is to be made of it."""
+    if num_source_frames < num_frames:
+        raise ValueError(f"source: expected at least num_frames ({num_frames}) frames, got {num_source_frames}")
+
+
 def check_prompt(prompt: str) -> None:
-    """Raise ValueError for an empty prompt."""
+    """Raise ValueError for an empty prompt, or one that is no text."""
     if not prompt.strip():
         raise ValueError("prompt: expected some text, got an empty string")
+    _check_text("prompt", prompt)
+
+
+def check_negative_prompt(negative_prompt: str) -> None:
+    """Raise ValueError for what is no text; it may be empty."""
+    _check_text("negative_prompt", negative_prompt)
+
+
+def _check_text(name: str, text: str) -> None:
     try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise ValueError("prompt: expected text in UTF-8, got bytes that are none") from None
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, as Python makes of bytes that it cannot decode
+        raise ValueError(f"{name}: expected text in UTF-8, got bytes that are none") from None
 
 
 def check_seed(seed: int) -> None:

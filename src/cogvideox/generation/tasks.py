@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cogvideox.diffusion.noise_schedule import SamplingPlan
 from cogvideox.diffusion.samplers import NoiseSource
-from cogvideox.generation.model_limits import Task, check_strength
+from cogvideox.generation.model_limits import Task, check_source, check_strength, num_taken_steps
 from cogvideox.generation.windows import repeat_noise
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, fit_pictures
@@ -151,8 +151,7 @@ class VideoTask:
         if len(self.sources) != num_videos:
             raise ValueError(f"sources: expected one per prompt ({num_videos}), got {len(self.sources)}")
         for source in self.sources:
-            if len(source) < num_frames:
-                raise ValueError(f"source: expected at least num_frames ({num_frames}) frames, got {len(source)}")
+            check_source(len(source), num_frames)
 
     def start(self, run: Run) -> Start:
         """Encode the sources, then add noise."""
@@ -162,7 +161,7 @@ class VideoTask:
         clean = (config.scaling_factor * encoded).float()
         # What is dropped in the end resembles its neighbour; the published pipeline refuses these lengths.
         clean = torch.cat([clean[:, :, :1]] * run.num_padding_frames + [clean], dim=2)
-        plan = run.plan.last(min(int(run.plan.num_steps * self.strength), run.plan.num_steps))
+        plan = run.plan.last(num_taken_steps(run.plan.num_steps, self.strength))
         if plan.num_steps == 0:
             return Start(clean, plan)
         alpha_bar = plan.alpha_bars[0]

@@ -7,13 +7,13 @@ import itertools
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self, cast
+from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
 
 import av
 import av.error
@@ -45,6 +45,8 @@ DITHER = "dither=bayer:bayer_scale=2:diff_mode=rectangle"
 """A pattern fixed to the screen, and only where something moved: error diffusion would boil, at 1.3 times the size."""
 
 MAX_RATE_DENOMINATOR = 1001
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,8 +308,8 @@ def _opened(path: Path) -> "Iterator[InputContainer]":
         raise ValueError(f"path: {path} is not a readable video ({error.strerror})") from None
 
 
-def decode_file(path: Path, *, max_frames: int | None) -> tuple[list[np.ndarray], Fraction]:
-    """Return the first frames of a file, each (H, W, 3) and turned as it is to be shown, and the rate.
+def decode_file(path: Path, keep: Callable[[np.ndarray], T], *, max_frames: int | None) -> tuple[list[T], Fraction]:
+    """Return what ``keep`` makes of a file's first frames, each (H, W, 3) and turned as is meant, and the rate.
 
     Raises:
         ValueError: it is no video, has no frames, or its frames are too large.
@@ -317,10 +319,10 @@ def decode_file(path: Path, *, max_frames: int | None) -> tuple[list[np.ndarray]
             raise ValueError(f"path: {path} has no video stream")
         stream = container.streams.video[0]
         _check_pixels(path, stream.width, stream.height)
-        frames: list[np.ndarray] = []
+        frames: list[T] = []
         for frame in itertools.islice(container.decode(stream), max_frames):
             _check_pixels(path, frame.width, frame.height)
-            frames.append(_upright(_to_rgb(frame), frame))
+            frames.append(keep(_upright(_to_rgb(frame), frame)))
         rate = stream.average_rate or stream.guessed_rate
         if (
             container.format.name == "gif" and stream.frames and stream.duration

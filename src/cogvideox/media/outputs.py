@@ -35,6 +35,11 @@ MIN_H265_SIZE_PX = 32
 FRAME_PATTERN = re.compile(r"frame_\d{5,}\.png")
 
 
+def is_folder_name(name: str) -> bool:
+    """Whether a name says that it is a folder's, whatever its suffix: by a / at the end."""
+    return name.endswith(("/", os.sep))
+
+
 def check_fps(fps: float) -> None:
     """Raise ValueError for a rate that is not playable."""
     if not 0 < fps <= 1000:
@@ -83,7 +88,7 @@ def check_output_path(
 
 def _kind_of(path: str | Path) -> OutputKind:
     suffix = Path(path).suffix.lower()
-    if Path(path).name not in ("", "..") and (str(path).endswith(("/", os.sep)) or not suffix):
+    if Path(path).name not in ("", "..") and (is_folder_name(str(path)) or not suffix):
         return "frames"
     if suffix == ".mp4":
         return "mp4"

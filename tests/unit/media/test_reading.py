@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cogvideox.media.video import read_video
+from cogvideox.media.reading import probe_video
+from cogvideox.media.video import Video, read_video
 
 CORNER = np.zeros((64, 96, 3), np.uint8)
 CORNER[:32, :48] = (200, 60, 30)
@@ -28,6 +29,22 @@ def test_animations(tmp_path: Path, suffix: str, duration_ms: int) -> None:
     assert video.frames.shape == (6, 16, 24, 3) and video.fps == pytest.approx(1000 / duration_ms)
     assert np.abs(video.frames[:, 0, 0, 0].astype(int) - [0, 20, 40, 60, 80, 100]).max() <= 3
     assert read_video(path, max_frames=2).num_frames == 2
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "mp4", "folder"])
+def test_facts_are_those_of_the_frames(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / ("a" if suffix == "folder" else f"a.{suffix}")
+    first, *others = pictures(6)
+    if suffix == "webp":
+        first.save(path, save_all=True, append_images=others, duration=[100, 50, 50, 100, 100, 100])
+    else:
+        Video(np.stack([np.asarray(picture) for picture in (first, *others)]), 12).save(path)
+    for max_frames in (None, 2, 9):
+        video, facts = read_video(path, max_frames=max_frames), probe_video(path, max_frames=max_frames)
+        assert (facts.num_frames, facts.height_px, facts.width_px) == video.frames.shape[:3]
+        assert facts.fps == video.fps
+    with pytest.raises(ValueError, match="no such video file"):
+        probe_video(tmp_path / "absent.mp4")
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])

@@ -1,5 +1,6 @@
 """Without gradients the VAE computes in place, in windows: the same numbers as the differentiable modules."""
 
+import copy
 import itertools
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.models import frame_windows
 from cogvideox.models.autoencoder import VideoAutoencoder
-from cogvideox.models.reused_memory import Workspace
+from cogvideox.models.reused_memory import Workspace, borrow_workspace
 from random_checkpoint import randomise
 
 CONFIG = AutoencoderConfig(block_out_channels=(4, 8, 8, 16), layers_per_block=1, norm_num_groups=2, latent_channels=4)
@@ -81,3 +82,58 @@ def test_workspace_uses_memory_again_and_grows_only_to_the_largest() -> None:
     workspace.give_back(larger)
     workspace.give_back(torch.empty(3))
     assert len(workspace._free) == 1
+
+
+def test_a_workspace_at_rest_is_used_again_and_never_copied() -> None:
+    like = torch.empty(0, dtype=torch.bfloat16)
+    kept: list[Workspace] = []
+    with borrow_workspace(kept) as workspace:
+        lent = workspace.empty((1, 8, 1, 512, 512), like)
+        address = lent.data_ptr()
+    assert kept == [workspace]
+    assert not copy.deepcopy(workspace)._free
+    with borrow_workspace(kept) as again:
+        assert again is workspace and not kept
+        assert again.empty((1, 8, 1, 512, 512), like).data_ptr() == address
+        with borrow_workspace(kept) as other:
+            assert other is not again, "two passes at once do not share memory"
+
+
+@torch.no_grad()
+def test_an_abandoned_stream_leaves_a_model_that_decodes() -> None:
+    model = make()
+    latents = torch.randn(1, 4, 7, 2, 3, dtype=torch.float64)
+    expected = model.decode(latents)
+    stream = model.decode_stream(latents)
+    next(stream)
+    other = model.decode_stream(latents)
+    torch.testing.assert_close(torch.cat([next(other), *other], dim=2), expected)
+    stream.close()
+    torch.testing.assert_close(model.decode(latents), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_start_of_a_clip_is_convolved_with_sums_of_kernels(num_frames: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(16, 32, 3, padding=(0, 1, 1)).to(dtype)
+    x, before = torch.randn(1, 16, num_frames, 6, 8, dtype=dtype), torch.randn(1, 32, num_frames, 6, 8, dtype=dtype)
+    x, before = (tensor.contiguous(memory_format=torch.channels_last_3d) for tensor in (x, before))
+    padded = torch.cat([x[:, :, :1].expand(-1, -1, 2, -1, -1), x], dim=2).double()
+    expected = torch.nn.functional.conv3d(padded, conv.weight.double(), conv.bias.double(), padding=(0, 1, 1))
+    tolerance = {"atol": 0.03, "rtol": 0.02} if dtype == torch.bfloat16 else {"atol": 1e-9, "rtol": 1e-9}
+    for is_added in (False, True):
+        out = before.clone(memory_format=torch.preserve_format)
+        frame_windows._convolve_first_frames(conv, x, out, is_added=is_added)
+        sum_before = before.double() if is_added else 0.0
+        torch.testing.assert_close(out.double(), expected + sum_before, **tolerance)
+
+
+@torch.no_grad()
+def test_sums_of_kernels_or_not_give_the_same_video(monkeypatch) -> None:
+    model = make()
+    latents = torch.randn(1, 4, 3, 2, 3, dtype=torch.float64)
+    plain = model.decode(latents)
+    monkeypatch.setattr(frame_windows, "MIN_PIXELS_OF_SUMMED_KERNELS", 1)
+    torch.testing.assert_close(model.decode(latents), plain, atol=1e-9, rtol=1e-9)

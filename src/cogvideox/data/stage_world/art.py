@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 from cogvideox.data.stage_world.scene import ACTORS, Actor
 from cogvideox.data.stage_world.simple_art import SIMPLE_PAINTERS, paint_simple_picture
 from cogvideox.errors import FetchError
+from cogvideox.machine import cache_folder
 
 FLUENT_PACKAGE = "@lobehub/fluent-emoji-3d"
 FLUENT_VERSION = "1.1.0"
@@ -151,8 +152,7 @@ def draw_simple_art() -> Art:
 
 
 def _default_cache_dir() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "cogvideox" / f"fluent-emoji-3d-{FLUENT_VERSION}"
+    return cache_folder() / f"fluent-emoji-3d-{FLUENT_VERSION}"
 
 
 def _fetch_package(target: Path) -> None:

@@ -1,0 +1,104 @@
+"""Reading of video files, animations and folders: all frames, or what is to be known of them; without torch."""
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from cogvideox.media.containers import decode_file, rate_of_delays
+from cogvideox.media.file_settings import read_folder_values
+from cogvideox.media.outputs import DEFAULT_FPS, FOLDER_SETTINGS_NAME, check_fps
+from cogvideox.media.pictures import read_picture
+
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+PILLOW_SUFFIXES = (".webp", ".png", ".apng")
+"""Animations that FFmpeg does not decode (webp), or with a wrong rate (png)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """What a video is, without its frames."""
+
+    num_frames: int
+    height_px: int
+    width_px: int
+    fps: float
+
+
+def read_frames(path: str | Path, *, max_frames: int | None = None) -> tuple[np.ndarray, float]:
+    """Return the frames (T, H, W, 3) uint8 and their rate; arguments and errors as for `read_video`."""
+    frames, fps = _read(Path(path), lambda frame: frame, max_frames)
+    _check_one_size(path, [frame.shape for frame in frames])
+    return np.stack(frames), fps
+
+
+def probe_video(path: str | Path, *, max_frames: int | None = None) -> VideoFacts:
+    """Return what `read_video` would read, with the same checks, one frame in memory at a time."""
+    shapes, fps = _read(Path(path), lambda frame: frame.shape, max_frames)
+    _check_one_size(path, shapes)
+    height_px, width_px = shapes[0][:2]
+    return VideoFacts(num_frames=len(shapes), height_px=height_px, width_px=width_px, fps=fps)
+
+
+def _read(path: Path, keep: Callable[[np.ndarray], T], max_frames: int | None) -> tuple[list[T], float]:
+    """Return what ``keep`` makes of each frame (H, W, 3), and the rate."""
+    if path.is_dir():
+        frames, fps = _read_folder(path, keep, max_frames)
+    elif not path.is_file():
+        raise ValueError(f"path: no such video file: {path}")
+    elif path.suffix.lower() in PILLOW_SUFFIXES:
+        frames, fps = _read_animation(path, keep, max_frames)
+    else:
+        frames, fps = decode_file(path, keep, max_frames=max_frames)
+    check_fps(float(fps))
+    return frames, float(fps)
+
+
+def _check_one_size(path: str | Path, shapes: list[tuple[int, ...]]) -> None:
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"path: the frames of {path} are not all of one size")
+
+
+def _read_folder(folder: Path, keep: Callable[[np.ndarray], T], max_frames: int | None) -> tuple[list[T], float]:
+    fps = read_folder_values(folder).get("fps", DEFAULT_FPS)
+    if not isinstance(fps, int | float):
+        raise ValueError(f"path: {folder / FOLDER_SETTINGS_NAME}: fps: expected a number, got {fps!r}")
+    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in FRAME_SUFFIXES), key=_by_number)
+    frames = [keep(read_picture(file)) for file in files[:max_frames]]
+    if not frames:
+        raise ValueError(f"path: the folder {folder} has no PNG or JPEG frames")
+    return frames, fps
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Order 2 before 10."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _read_animation(path: Path, keep: Callable[[np.ndarray], T], max_frames: int | None) -> tuple[list[T], float]:
+    frames: list[T] = []
+    duration_ms = 0
+    try:
+        with Image.open(path) as image:
+            for frame in itertools.islice(ImageSequence.Iterator(image), max_frames):
+                frames.append(keep(read_picture(frame)))
+                duration_ms += round(frame.info.get("duration", 0))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"path: {path} is not a readable video ({error})") from None
+    if not frames:
+        raise ValueError(f"path: {path} has no frames")
+    if not duration_ms:
+        return frames, DEFAULT_FPS
+    # Every delay is rounded to 1/1000 s.
+    return frames, float(
+        rate_of_delays(len(frames), Fraction(duration_ms, 1000), precision_s=Fraction(len(frames), 1000))
+    )
