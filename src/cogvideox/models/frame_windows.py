@@ -186,7 +186,7 @@ def convolve_in_windows(
             target = out[sample : sample + 1, :, start:stop]
             # A latent frame alone is decoded as it is: nothing after it evens out that sums of kernels are rounded.
             is_alone = norm.is_modulated and num_frames == 1
-            if start == 0 and pasts is None and not is_alone and height * width >= MIN_PIXELS_OF_SUMMED_KERNELS:
+            if start == 0 and pasts is None and not is_alone and _sums_kernels(out):
                 _convolve_first_frames(conv, filled[:, :, num_past_frames:], target, is_added=is_added)
                 if new_pasts is not None and stop < 2 * num_past_frames:
                     filled[:, :, :num_past_frames] = filled[:, :, num_past_frames : num_past_frames + 1]
@@ -225,7 +225,7 @@ def convolve_frames(
     """Convolve (B, C, T + P, H, W) into ``out`` (B, C_out, T, H, W), or add to it; ``kernel`` replaces the weight."""
     weight = conv.weight if kernel is None else kernel
     num_past_frames = x.shape[2] - out.shape[2]
-    is_accumulated = x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    is_accumulated = _accumulates(out)
     step = out.shape[2] if is_accumulated else num_frames_per_call(out)
     for sample, start in itertools.product(range(len(x)), range(0, out.shape[2], step)):
         target = out[sample : sample + 1, :, start : start + step]
@@ -237,6 +237,15 @@ def convolve_frames(
         else:
             result = functional.conv3d(source, weight, conv.bias, conv.stride, conv.padding)
             target.add_(result) if is_added else target.copy_(result)
+
+
+def _accumulates(out: Tensor) -> bool:
+    return out.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _sums_kernels(out: Tensor) -> bool:
+    """Whether that is faster; float32 convolutions of one frame take memory for a copy per place of the kernel."""
+    return _accumulates(out) and out.shape[3] * out.shape[4] >= MIN_PIXELS_OF_SUMMED_KERNELS
 
 
 def _accumulate_convolution(conv: nn.Conv3d, weight: Tensor, x: Tensor, total: Tensor) -> None:

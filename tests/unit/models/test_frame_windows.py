@@ -128,12 +128,3 @@ def test_the_start_of_a_clip_is_convolved_with_sums_of_kernels(num_frames: int, 
         frame_windows._convolve_first_frames(conv, x, out, is_added=is_added)
         sum_before = before.double() if is_added else 0.0
         torch.testing.assert_close(out.double(), expected + sum_before, **tolerance)
-
-
-@torch.no_grad()
-def test_sums_of_kernels_or_not_give_the_same_video(monkeypatch) -> None:
-    model = make()
-    latents = torch.randn(1, 4, 3, 2, 3, dtype=torch.float64)
-    plain = model.decode(latents)
-    monkeypatch.setattr(frame_windows, "MIN_PIXELS_OF_SUMMED_KERNELS", 1)
-    torch.testing.assert_close(model.decode(latents), plain, atol=1e-9, rtol=1e-9)
