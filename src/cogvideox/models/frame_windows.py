@@ -230,7 +230,7 @@ def convolve_frames(
     for sample, start in itertools.product(range(len(x)), range(0, out.shape[2], step)):
         target = out[sample : sample + 1, :, start : start + step]
         source = x[sample : sample + 1, :, start : start + num_past_frames + target.shape[2]]
-        if is_accumulated:
+        if is_accumulated and _is_channels_last(source) and _is_channels_last(target):
             if not is_added:
                 target.zero_()
             _accumulate_convolution(conv, weight, source, target)
@@ -239,7 +239,12 @@ def convolve_frames(
             target.add_(result) if is_added else target.copy_(result)
 
 
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def _accumulates(out: Tensor) -> bool:
+    """Whether `_accumulate_convolution` can add to this, if it is channels last."""
     return out.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

@@ -128,3 +128,14 @@ def test_the_start_of_a_clip_is_convolved_with_sums_of_kernels(num_frames: int, 
         frame_windows._convolve_first_frames(conv, x, out, is_added=is_added)
         sum_before = before.double() if is_added else 0.0
         torch.testing.assert_close(out.double(), expected + sum_before, **tolerance)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_results_may_have_any_format(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(16, 32, 3, padding=(0, 1, 1)).bfloat16()
+    x = torch.randn(1, 16, 5, 6, 8).bfloat16().contiguous(memory_format=memory_format)
+    out = torch.ones(1, 32, 3, 6, 8).bfloat16().contiguous(memory_format=memory_format)
+    frame_windows.convolve_frames(conv, x, out, is_added=True)
+    torch.testing.assert_close(out, 1 + conv(x), atol=0.03, rtol=0.02)
