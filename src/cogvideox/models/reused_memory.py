@@ -68,8 +68,12 @@ class Workspace:
         """Keep the memory, lent or not, for the next use, unless the system needs it before."""
         self._free = [buffer for buffer in [*self._free, *self._lent.values()] if buffer.data_ptr() in self._pages]
         self._lent.clear()
-        for pages in self._pages.values():
-            pages.madvise(mmap.MADV_FREE)
+        try:
+            for pages in self._pages.values():
+                pages.madvise(mmap.MADV_FREE)
+        except OSError:  # a kernel that could not take them back: nothing is kept
+            self._free.clear()
+            self._pages.clear()
 
     def _forget(self, buffer: Tensor) -> None:
         self._free = [other for other in self._free if other is not buffer]
