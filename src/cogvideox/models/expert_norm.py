@@ -59,7 +59,7 @@ class ExpertNorm(nn.Module):
         normalized = functional.layer_norm(tokens, self.norm.normalized_shape, eps=self.norm.eps)
         parts = layout.split_experts(normalized)
         rows = zip(_rows(shift, layout), parts, _rows(scale, layout), strict=True)
-        return _addcmul_parts(rows, normalized)
+        return _addcmul_parts(rows, normalized, layout)
 
 
 class OutputNorm(nn.Module):
@@ -88,13 +88,13 @@ def gated_residual(tokens: Tensor, update: Tensor, modulation: Tensor, layout: S
     """
     gates = _rows(modulation[:, VIDEO + 2 :: TEXT], layout)
     parts = zip(layout.split_experts(tokens), layout.split_experts(update), gates, strict=True)
-    return _addcmul_parts(parts, update)
+    return _addcmul_parts(parts, update, layout)
 
 
-def _addcmul_parts(parts: Iterable[tuple[Tensor, Tensor, Tensor]], second: Tensor) -> Tensor:
+def _addcmul_parts(parts: Iterable[tuple[Tensor, Tensor, Tensor]], second: Tensor, layout: SequenceLayout) -> Tensor:
     """Return first + second * third of all parts, joined; without gradients, in the memory of ``second``."""
     if not computes_in_place(second):
-        return torch.cat([torch.addcmul(*part) for part in parts], dim=1)
+        return layout.join_experts([torch.addcmul(*part) for part in parts])
     for part in parts:
         torch.addcmul(*part, out=part[1])
     return second
@@ -116,11 +116,10 @@ def fold_affine(norm: nn.LayerNorm, shift: Tensor, scale: Tensor) -> tuple[Tenso
 
 
 def _rows(values: Tensor, layout: SequenceLayout) -> list[Tensor]:
-    """Order (S, 2, D) values (video, text) like `SequenceLayout.split_experts`, each (S, 1, D) or (1, 1, D)."""
+    """Order (S, 2, D) values (video, text) like `SequenceLayout.split_experts`, each (s, 1, D) or (1, 1, D)."""
     video, text = values.split(1, dim=1)
-    if layout.is_batch:
-        return [text, video]
-    num_segments = len(layout.grids_THW)
-    assert len(values) in (1, num_segments), "modulation: one row, or one per segment"
-    video, text = video.expand(num_segments, -1, -1), text.expand(num_segments, -1, -1)
-    return [row for pair in zip(text.split(1), video.split(1), strict=True) for row in pair]
+    if len(values) == 1:
+        return [text, video] * len(layout.runs)
+    numbers = [number for number, _ in layout.runs]
+    assert len(values) == sum(numbers), "modulation: one row, or one per segment"
+    return [row for pair in zip(text.split(numbers), video.split(numbers), strict=True) for row in pair]

@@ -2,16 +2,18 @@
 
 A segment is one sample: its text tokens first, then its video tokens, row-major with frames outermost. Segments of
 equal length are the rows of a batch, tokens (S, N, D); segments of unequal length are packed behind each other,
-(1, N_total, D).
+(1, N_total, D). Neighbours of equal length in a pack are a run, and are computed like a batch.
 
-Axes: S segments, N tokens, L text tokens, D width.
+Axes: S segments, s segments of a run, N tokens, L text tokens, D width.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Self
 
+import torch
 from torch import Tensor
 
 
@@ -45,15 +47,39 @@ class SequenceLayout:
         """Whether the segments are the rows of a batch (equal lengths) rather than packed."""
         return len(set(self.segment_lengths)) == 1
 
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Neighbouring segments of equal length: their number, and their tokens each."""
+        return tuple((len(list(run)), length) for length, run in groupby(self.segment_lengths))
+
+    def split_runs(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Cut tokens (of any axes behind the second one) into views (s, N, ...), one per run."""
+        if self.is_batch:
+            return (tokens,)
+        parts = tokens.split([number * length for number, length in self.runs], dim=1)
+        shapes = [(number, length, *tokens.shape[2:]) for number, length in self.runs]
+        return tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+
+    def join_runs(self, runs: Sequence[Tensor]) -> Tensor:
+        """Undo `split_runs`."""
+        return runs[0] if self.is_batch else torch.cat([run.flatten(0, 1) for run in runs])[None]
+
     def as_batch(self, packed: Tensor) -> Tensor:
         """View packed tokens (1, N_total, D) as (S, N, D) if all segments are equally long, else return them."""
         return packed.view(len(self.offsets), self.segment_lengths[0], -1) if self.is_batch else packed
 
     def split_experts(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Cut tokens into views that share one set of modulation values, in order: text, video, text, video, ...
+        """Cut tokens into views that share one set of modulation values each: text, video, text, video, ...
 
-        A batch gives one pair (S, L, D), (S, N - L, D); a pack gives one pair (1, L, D), (1, n, D) per segment.
+        Every run gives one pair (s, L, D), (s, N - L, D); a batch is one run.
         """
-        num_pairs = 1 if self.is_batch else len(self.grids_THW)
-        sizes = [size for grid in self.grids_THW[:num_pairs] for size in (self.num_text_tokens, math.prod(grid))]
-        return tokens.split(sizes, dim=1)
+        return tuple(
+            part
+            for run in self.split_runs(tokens)
+            for part in run.split([self.num_text_tokens, run.shape[1] - self.num_text_tokens], dim=1)
+        )
+
+    def join_experts(self, parts: Sequence[Tensor]) -> Tensor:
+        """Undo `split_experts`."""
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        return self.join_runs([torch.cat(pair, dim=1) for pair in pairs])

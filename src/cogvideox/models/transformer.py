@@ -10,7 +10,8 @@ K heads, d channels of a head, E width of the timestep embedding.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Self, cast
 
@@ -109,6 +110,17 @@ class ExpertTransformer(nn.Module):
         """Write ``config.json`` and weights, in ``dtype`` if given, as a checkpoint's ``transformer/`` folder."""
         save_component(self, directory, "CogVideoXTransformer3DModel", dtype=dtype)
 
+    def set_positions(self, config: TransformerConfig) -> None:
+        """Take another native size and scale of positions, with the same weights (progressive training).
+
+        Raises:
+            ValueError: ``config`` differs in anything else.
+        """
+        same = ("sample_height", "sample_width", "sample_frames", "spatial_interpolation_scale")
+        if replace(config, **{name: getattr(self.config, name) for name in same}) != self.config:
+            raise ValueError(f"config: expected changes of {', '.join(same)} alone, got {config}")
+        self.config = self.patch_embed.config = config
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
@@ -181,15 +193,15 @@ class ExpertTransformer(nn.Module):
         """Turn segments into tokens (1, N_total, D), or (S, N, D) if all are equally long."""
         embedded = [
             self.embed(
-                segment.latents[None],
-                segment.text[None],
-                None if segment.image_latents is None else segment.image_latents[None],
+                torch.stack([segment.latents for segment in run]),
+                torch.stack([segment.text for segment in run]),
+                _stack_images(run),
             )
-            for segment in segments
+            for run in (list(run) for _, run in groupby(segments, key=_shape_of))
         ]
-        grids = [layout.grids_THW[0] for _, layout in embedded]
+        grids = [grid for _, layout in embedded for grid in layout.grids_THW]
         layout = SequenceLayout.of_grids(self.config.max_text_seq_length, grids)
-        return layout.as_batch(torch.cat([tokens for tokens, _ in embedded], dim=1)), layout
+        return layout.as_batch(torch.cat([tokens.flatten(0, 1) for tokens, _ in embedded])[None]), layout
 
     def modulation(self, train_timestep: Tensor, offset: Tensor | None = None) -> Modulation:
         """Return shift, scale and gate of all layers for timesteps (S,) and, in models that have one, offsets (S,).
@@ -257,8 +269,9 @@ class ExpertTransformer(nn.Module):
                 return [unpatchify(patches, layout.grids_THW[0], self.config)]
             by_segment = patches.split(1)
         else:
-            rows = modulation.norm_out.expand(len(videos), -1, -1).split(1)
-            by_segment = [self.proj_out(self.norm_out(video, row)) for video, row in zip(videos, rows, strict=True)]
+            rows = modulation.norm_out.expand(len(layout.grids_THW), -1, -1).split([len(video) for video in videos])
+            runs = [self.proj_out(self.norm_out(video, row)) for video, row in zip(videos, rows, strict=True)]
+            by_segment = [patches for run in runs for patches in run.split(1)]
         pairs = zip(by_segment, layout.grids_THW, strict=True)
         return [unpatchify(patches, grid, self.config) for patches, grid in pairs]
 
@@ -435,6 +448,15 @@ class TimestepEmbedding(nn.Module):
     def forward(self, sinusoids: Tensor) -> Tensor:
         """Return (S, E)."""
         return self.linear_2(self.activation(self.linear_1(sinusoids)))
+
+
+def _shape_of(segment: Segment) -> tuple[torch.Size, bool]:
+    return segment.latents.shape, segment.image_latents is None
+
+
+def _stack_images(segments: Sequence[Segment]) -> Tensor | None:
+    images = [segment.image_latents for segment in segments if segment.image_latents is not None]
+    return torch.stack(images) if images else None
 
 
 def _stack_offsets(segments: Sequence[Segment]) -> Tensor | None:

@@ -16,6 +16,19 @@ def test_pack_of_unequal_segments() -> None:
     assert starts == [(0, 4), (4, 6), (10, 4), (14, 8), (22, 4), (26, 1)]
 
 
+def test_neighbours_of_equal_length_are_a_run() -> None:
+    layout = SequenceLayout.of_grids(4, [(1, 2, 3), (3, 2, 1), (1, 1, 1), (1, 3, 2)])
+    assert layout.runs == ((2, 10), (1, 5), (1, 10))
+    tokens = torch.arange(35 * 2).view(1, 35, 2)
+    runs = layout.split_runs(tokens)
+    assert [run.shape for run in runs] == [(2, 10, 2), (1, 5, 2), (1, 10, 2)]
+    assert torch.equal(layout.join_runs(runs), tokens)
+    parts = layout.split_experts(tokens)
+    assert [part.shape[:2] for part in parts] == [(2, 4), (2, 6), (1, 4), (1, 1), (1, 4), (1, 6)]
+    assert parts[1][1, 0, 0] == 2 * 14
+    assert torch.equal(layout.join_experts(parts), tokens)
+
+
 def test_equal_segments_are_viewed_as_a_batch_without_a_copy() -> None:
     layout = SequenceLayout.of_grids(4, [(1, 2, 3), (3, 2, 1)])
     assert layout.is_batch
