@@ -126,10 +126,10 @@ def _class_name(index: dict[str, object], component: str, directory: Path) -> st
     return entry[1]
 
 
-def write_model_index(directory: Path, *, scheduler_class: SchedulerClass) -> None:
-    """Write ``model_index.json`` for a text-to-video model."""
+def write_model_index(directory: Path, *, scheduler_class: SchedulerClass, is_image_to_video: bool = False) -> None:
+    """Write ``model_index.json`` for a text-to-video or an image-to-video model."""
     index = {
-        "_class_name": "CogVideoXPipeline",
+        "_class_name": "CogVideoXImageToVideoPipeline" if is_image_to_video else "CogVideoXPipeline",
         "_diffusers_version": FORMAT_VERSION,
         "scheduler": ["diffusers", scheduler_class],
         "text_encoder": ["transformers", "T5EncoderModel"],

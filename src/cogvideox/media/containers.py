@@ -3,6 +3,7 @@
 Frames are (T, H, W, 3) uint8 RGB.
 """
 
+import io
 import itertools
 import math
 import shutil
@@ -300,24 +301,25 @@ def _copy_gif(source: IO[bytes], target: IO[bytes], comment: str | None) -> None
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[InputContainer]":
+def _opened(path: Path, content: bytes | None = None) -> "Iterator[InputContainer]":
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        file = str(path) if content is None else io.BytesIO(content)
+        with av.open(file, "r", metadata_errors="replace") as container:
             yield container
     except av.error.FFmpegError as error:
         raise ValueError(f"path: {path} is not a readable video ({error.strerror})") from None
 
 
-def decode_file(path: Path, keep: Callable[[np.ndarray], T], *, max_frames: int | None) -> tuple[list[T], Fraction]:
+def decode_file(
+    path: Path, keep: Callable[[np.ndarray], T], *, max_frames: int | None, content: bytes | None = None
+) -> tuple[list[T], Fraction]:
     """Return what ``keep`` makes of a file's first frames, each (H, W, 3) and turned as is meant, and the rate.
 
-    Raises:
-        ValueError: it is no video, has no frames, or its frames are too large.
+    With ``content``, that is decoded, and ``path`` only names it. Raises ValueError if it is no video, has no frames,
+    or its frames are too large.
     """
-    with _opened(path) as container:
-        if not container.streams.video:
-            raise ValueError(f"path: {path} has no video stream")
-        stream = container.streams.video[0]
+    with _opened(path, content) as container:
+        stream = _video_stream(path, container)
         _check_pixels(path, stream.width, stream.height)
         frames: list[T] = []
         for frame in itertools.islice(container.decode(stream), max_frames):
@@ -332,6 +334,19 @@ def decode_file(path: Path, keep: Callable[[np.ndarray], T], *, max_frames: int 
     if not frames or rate is None:
         raise ValueError(f"path: {path} has no frames")
     return frames, rate
+
+
+def count_frames(path: Path) -> int:
+    """Return how many frames a file has, without decoding them. Raises ValueError if it is no video."""
+    with _opened(path) as container:
+        packets = container.demux(_video_stream(path, container))
+        return sum(packet.size > 0 and not packet.is_discard for packet in packets)
+
+
+def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
+    if not container.streams.video:
+        raise ValueError(f"path: {path} has no video stream")
+    return container.streams.video[0]
 
 
 def rate_of_delays(num_frames: int, duration_s: Fraction, *, precision_s: Fraction) -> Fraction:

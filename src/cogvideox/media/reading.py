@@ -1,9 +1,10 @@
 """Reading of video files, animations and folders: all frames, or what is to be known of them; without torch."""
 
+import io
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageSequence
 
-from cogvideox.media.containers import decode_file, rate_of_delays
+from cogvideox.media.containers import count_frames, decode_file, rate_of_delays
 from cogvideox.media.file_settings import read_folder_values
 from cogvideox.media.outputs import DEFAULT_FPS, FOLDER_SETTINGS_NAME, check_fps
 from cogvideox.media.pictures import read_picture
@@ -19,6 +20,8 @@ from cogvideox.media.pictures import read_picture
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 PILLOW_SUFFIXES = (".webp", ".png", ".apng")
 """Animations that FFmpeg does not decode (webp), or with a wrong rate (png)."""
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+"""Pictures that FFmpeg does not turn upright."""
 
 T = TypeVar("T")
 
@@ -35,31 +38,67 @@ class VideoFacts:
 
 def read_frames(path: str | Path, *, max_frames: int | None = None) -> tuple[np.ndarray, float]:
     """Return the frames (T, H, W, 3) uint8 and their rate; arguments and errors as for `read_video`."""
-    frames, fps = _read(Path(path), lambda frame: frame, max_frames)
+    frames, fps = map_frames(path, lambda frame: frame, max_frames=max_frames)
     _check_one_size(path, [frame.shape for frame in frames])
     return np.stack(frames), fps
 
 
 def probe_video(path: str | Path, *, max_frames: int | None = None) -> VideoFacts:
     """Return what `read_video` would read, with the same checks, one frame in memory at a time."""
-    shapes, fps = _read(Path(path), lambda frame: frame.shape, max_frames)
+    shapes, fps = map_frames(path, lambda frame: frame.shape, max_frames=max_frames)
     _check_one_size(path, shapes)
     height_px, width_px = shapes[0][:2]
     return VideoFacts(num_frames=len(shapes), height_px=height_px, width_px=width_px, fps=fps)
 
 
-def _read(path: Path, keep: Callable[[np.ndarray], T], max_frames: int | None) -> tuple[list[T], float]:
-    """Return what ``keep`` makes of each frame (H, W, 3), and the rate."""
-    if path.is_dir():
+def survey_video(path: str | Path) -> VideoFacts:
+    """Return what `probe_video` does of a sound file, without decoding more than the first frame of most kinds.
+
+    Raises ValueError as `probe_video` does, except for what is wrong with the later frames.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() in PILLOW_SUFFIXES + JPEG_SUFFIXES:
+        return probe_video(path)
+    first = probe_video(path, max_frames=1)
+    return replace(first, num_frames=count_frames(path))
+
+
+def map_frames(
+    path: str | Path,
+    keep: Callable[[np.ndarray], T],
+    *,
+    max_frames: int | None = None,
+    content: bytes | None = None,
+) -> tuple[list[T], float]:
+    """Return what ``keep`` makes of each frame (H, W, 3), one in memory at a time, and the rate.
+
+    With ``content``, of a file, that is read, whatever kind it turns out to be, and ``path`` only names it. Frames may
+    be of several sizes. Raises ValueError as `read_video` does.
+    """
+    path = Path(path)
+    if content is None and path.is_dir():
         frames, fps = _read_folder(path, keep, max_frames)
-    elif not path.is_file():
+    elif content is None and not path.is_file():
         raise ValueError(f"path: no such video file: {path}")
-    elif path.suffix.lower() in PILLOW_SUFFIXES:
-        frames, fps = _read_animation(path, keep, max_frames)
     else:
-        frames, fps = decode_file(path, keep, max_frames=max_frames)
+        suffix = path.suffix.lower() if content is None else _suffix_of(content)
+        if suffix in JPEG_SUFFIXES:
+            max_frames = 1  # what follows in the file are previews and depth maps
+        if suffix in PILLOW_SUFFIXES + JPEG_SUFFIXES:
+            frames, fps = _read_animation(path, keep, max_frames, content)
+        else:
+            frames, fps = decode_file(path, keep, max_frames=max_frames, content=content)
     check_fps(float(fps))
     return frames, float(fps)
+
+
+def _suffix_of(content: bytes) -> str | None:
+    """Return the suffix of a kind that Pillow has to read, by the first bytes."""
+    if content.startswith(b"\x89PNG"):
+        return ".png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return ".jpg"
+    return ".webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
 
 
 def _check_one_size(path: str | Path, shapes: list[tuple[int, ...]]) -> None:
@@ -84,11 +123,13 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _read_animation(path: Path, keep: Callable[[np.ndarray], T], max_frames: int | None) -> tuple[list[T], float]:
+def _read_animation(
+    path: Path, keep: Callable[[np.ndarray], T], max_frames: int | None, content: bytes | None
+) -> tuple[list[T], float]:
     frames: list[T] = []
     duration_ms = 0
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             for frame in itertools.islice(ImageSequence.Iterator(image), max_frames):
                 frames.append(keep(read_picture(frame)))
                 duration_ms += round(frame.info.get("duration", 0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cogvideox.media.reading import probe_video
+from cogvideox.media.reading import map_frames, probe_video, read_frames, survey_video
 from cogvideox.media.video import Video, read_video
 
 CORNER = np.zeros((64, 96, 3), np.uint8)
@@ -115,3 +115,46 @@ def test_damaged_animations(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"RIFF nothing")
         with pytest.raises(ValueError, match="not a readable video"):
             read_video(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "jpg", "mp4", "webm", "folder"])
+def test_a_survey_and_a_file_s_content_agree_with_the_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / ("a" if suffix == "folder" else f"a.{suffix}")
+    first, *others = pictures(6)
+    if suffix in ("webp", "png"):
+        first.save(path, save_all=True, append_images=others, duration=[100, 50, 50, 100, 100, 100])
+    elif suffix == "jpg":
+        first.save(path)
+    else:
+        Video(np.stack([np.asarray(picture) for picture in (first, *others)]), 12).save(path)
+    assert survey_video(path) == probe_video(path)
+    if suffix != "folder":
+        frames, fps = map_frames("elsewhere", lambda frame: frame, max_frames=4, content=path.read_bytes())
+        expected, expected_fps = read_frames(path, max_frames=4)
+        assert fps == expected_fps and len(frames) == (1 if suffix == "jpg" else 4)
+        np.testing.assert_array_equal(np.stack(frames), expected)
+
+
+def test_a_survey_does_not_count_what_is_cut_off(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Video(rng.integers(0, 256, (17, 32, 48, 3), dtype=np.uint8), 8).save(tmp_path / "a.mp4")
+    content = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(content[: len(content) // 2])
+    assert 4 < survey_video(tmp_path / "a.mp4").num_frames < 14
+    for damaged in (b"noise" * 100, b""):
+        (tmp_path / "a.mp4").write_bytes(damaged)
+        with pytest.raises(ValueError, match="not a readable video"):
+            survey_video(tmp_path / "a.mp4")
+        with pytest.raises(ValueError, match="elsewhere is not a readable video"):
+            map_frames("elsewhere", lambda frame: frame, content=damaged)
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    picture = pictures(1)[0]
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_video(tmp_path / "a.jpg").frames.shape == (1, 24, 16, 3)
+    # Two pictures in one file, as cameras write them: the second is no frame.
+    picture.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[picture])
+    assert read_video(tmp_path / "a.jpg").num_frames == 1

@@ -22,6 +22,7 @@ from cogvideox.data.stage_world.scene import (
     is_held_out,
     sample_scene,
 )
+from cogvideox.data.stage_world.source import StageWorldClips, StageWorldSettings
 from cogvideox.data.stage_world.vocabulary import HELD_OUT_SYNONYMS
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "Scene",
     "SecondObject",
     "Split",
+    "StageWorldClips",
+    "StageWorldSettings",
     "Weather",
     "caption_scene",
     "draw_simple_art",

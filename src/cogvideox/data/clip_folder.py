@@ -1,0 +1,110 @@
+"""A folder of videos and pictures with text files beside them, as a training set."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cogvideox.data.clip_index import INDEX_NAME, IndexedClips, read_index
+from cogvideox.data.clips import ClipShape, ClipTable, Rejected, read_fitted
+from cogvideox.media.reading import VideoFacts, survey_video
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".gif",
+)  # fmt: skip
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".apng", ".webp")
+"""Those of several frames are videos."""
+NUM_SURVEYORS = 8
+
+
+def open_clips(folder: str | Path) -> "IndexedClips | FolderClips":
+    """Open a training set: a folder with ``index.parquet`` as that, any other as a folder of videos and text files.
+
+    Raises:
+        MissingPackageError: pyarrow, which reads an index, is not installed.
+        ValueError: there is no such folder, it holds no clips, or its index is damaged.
+    """
+    folder = Path(folder)
+    return read_index(folder) if (folder / INDEX_NAME).is_file() else FolderClips(folder)
+
+
+class FolderClips:
+    """The videos and pictures in a folder and the folders below, each with a text file of its name.
+
+    Beside ``fox.mp4`` stands ``fox.txt``, each of whose lines is one wording of the caption. A clip's id is its path
+    in the folder. Hidden files and folders, and files of other kinds, are passed over.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Survey the folder, without decoding whole videos.
+
+        Raises:
+            ValueError: there is no such folder, or no clip in it.
+        """
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ValueError(f"clips: no such folder: {folder}")
+        paths = _media_files(self.folder)
+        with ThreadPoolExecutor(NUM_SURVEYORS) as pool:
+            surveys = list(pool.map(_survey, paths))
+        names = [path.relative_to(self.folder).as_posix() for path in paths]
+        found = [(name, *survey) for name, survey in zip(names, surveys, strict=True) if not isinstance(survey, str)]
+        self.rejected = tuple(
+            Rejected(clip_id=name, reason=survey)
+            for name, survey in zip(names, surveys, strict=True)
+            if isinstance(survey, str)
+        )
+        """What is left out, and why."""
+        if not found:
+            raise ValueError(f"clips: {_nothing_found(self.folder, self.rejected)}")
+        clip_ids, versions, captions, facts = zip(*found, strict=True)
+        self.table = ClipTable(
+            clip_ids=clip_ids,
+            versions=versions,
+            num_frames=np.array([fact.num_frames for fact in facts], np.int64),
+            height_px=np.array([fact.height_px for fact in facts], np.int64),
+            width_px=np.array([fact.width_px for fact in facts], np.int64),
+            fps=np.array([fact.fps if fact.num_frames > 1 else 0 for fact in facts], np.float64),
+            captions=captions,
+        )
+
+    def read(self, index: int, shape: ClipShape) -> NDArray[np.uint8]:
+        """Return the clip of a row as (T, H, W, 3) RGB of the shape. Raises ValueError if it cannot be read."""
+        return read_fitted(self.folder / self.table.clip_ids[index], float(self.table.fps[index]), shape)
+
+
+def _media_files(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES + PICTURE_SUFFIXES)
+
+
+def _survey(path: Path) -> tuple[str, tuple[str, ...], VideoFacts] | str:
+    """Return version, wordings and facts, or the reason to leave a file out."""
+    text = path.with_suffix(".txt")
+    try:
+        lines = text.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return f"no text file {text.name} beside it"
+    except (OSError, UnicodeDecodeError) as error:
+        return f"the text file {text.name} is not readable as UTF-8 ({error})"
+    wordings = tuple(line.strip() for line in lines if line.strip())
+    if not wordings:
+        return f"the text file {text.name} is empty"
+    try:
+        facts, status = survey_video(path), path.stat()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return f"{status.st_size}-{status.st_mtime_ns}", wordings, facts
+
+
+def _nothing_found(folder: Path, rejected: tuple[Rejected, ...]) -> str:
+    expected = "expected videos or pictures, each with a text file of its name beside it (fox.mp4 and fox.txt)"
+    if not rejected:
+        return f"{folder}: {expected}, got none"
+    first = rejected[0]
+    return f"{folder}: {expected}; all {len(rejected)} files are left out, the first is {first.clip_id}: {first.reason}"

@@ -1,0 +1,287 @@
+"""A training set in tar shards with tables of its clips and captions. The one file here that uses pyarrow.
+
+- ``index.parquet``: a row per clip with clip_id, shard, offset_bytes, size_bytes, num_frames, height_px, width_px, fps,
+  caption_ids, and any number of columns ``score.<name>``; optionally sha256, of the clip's file.
+- ``captions.parquet``: caption_id and text.
+- ``shard_*.tar``: uncompressed, ``<key>.mp4`` (or another kind) and ``<key>.txt``, as webdataset reads them.
+
+A clip's file is ``size_bytes`` bytes from ``offset_bytes`` on of its shard: no tar is searched.
+"""
+
+import hashlib
+import io
+import math
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cogvideox.data.clips import ClipShape, ClipTable, check_unique, read_fitted
+from cogvideox.errors import MissingPackageError
+from cogvideox.media.reading import survey_video
+
+INDEX_NAME, CAPTIONS_NAME = "index.parquet", "captions.parquet"
+SCORE_PREFIX = "score."
+MAX_SHARD_BYTES = 2**30
+INDEX_TYPES = {
+    "clip_id": "string",
+    "shard": "string",
+    "offset_bytes": "int64",
+    "size_bytes": "int64",
+    "num_frames": "int64",
+    "height_px": "int64",
+    "width_px": "int64",
+    "fps": "float64",
+    "caption_ids": "list",
+}
+CAPTION_TYPES = {"caption_id": "string", "text": "string"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IndexedClips:
+    """The clips of an index; `read_index` opens it."""
+
+    folder: Path
+    table: ClipTable
+    shards: tuple[str, ...]
+    """The file of each clip's shard, in the folder."""
+    offsets_bytes: NDArray[np.int64]
+    sizes_bytes: NDArray[np.int64]
+
+    def read(self, index: int, shape: ClipShape) -> NDArray[np.uint8]:
+        """Return the clip of a row as (T, H, W, 3) RGB of the shape.
+
+        Raises:
+            ValueError: the clip cannot be read.
+            OSError: its shard cannot.
+        """
+        shard = self.folder / self.shards[index]
+        with shard.open("rb") as file:
+            file.seek(int(self.offsets_bytes[index]))
+            content = file.read(int(self.sizes_bytes[index]))
+        name = Path(f"{shard}: {self.table.clip_ids[index]}")
+        return read_fitted(name, float(self.table.fps[index]), shape, content=content)
+
+
+def read_index(folder: str | Path) -> IndexedClips:
+    """Open a folder with ``index.parquet``.
+
+    Raises:
+        MissingPackageError: pyarrow is not installed.
+        ValueError: a table is missing or damaged, a column is missing or of another type, a clip has no caption or
+            lies beyond the end of its shard.
+    """
+    folder = Path(folder)
+    path = folder / INDEX_NAME
+    columns = _read_table(path, INDEX_TYPES)
+    texts = _read_table(folder / CAPTIONS_NAME, CAPTION_TYPES)
+    text_of = dict(zip(texts["caption_id"], texts["text"], strict=True))
+    clip_ids = tuple(columns["clip_id"])
+    check_unique(clip_ids, path)
+    if not clip_ids:
+        raise ValueError(f"{path}: expected at least one clip, got none; write the training set again")
+    for clip_id, caption_ids in zip(clip_ids, columns["caption_ids"], strict=True):
+        if not caption_ids or any(caption_id not in text_of for caption_id in caption_ids):
+            raise ValueError(
+                f"{path}: caption_ids: expected at least one for every clip, each in {CAPTIONS_NAME}, "
+                f"got {caption_ids} for {clip_id!r}; caption the clip or leave out its row"
+            )
+    _check_shards(folder, columns)
+    if "sha256" in columns:
+        versions = tuple(digest[:16] for digest in columns["sha256"])
+    else:
+        places = zip(columns["shard"], columns["offset_bytes"], columns["size_bytes"], strict=True)
+        versions = tuple(f"{shard}-{offset}-{size}" for shard, offset, size in places)
+    num_frames = np.array(columns["num_frames"], np.int64)
+    table = ClipTable(
+        clip_ids=clip_ids,
+        versions=versions,
+        num_frames=num_frames,
+        height_px=np.array(columns["height_px"], np.int64),
+        width_px=np.array(columns["width_px"], np.int64),
+        fps=np.where(num_frames > 1, np.array(columns["fps"], np.float64), 0.0),
+        captions=tuple(tuple(text_of[caption_id] for caption_id in ids) for ids in columns["caption_ids"]),
+        scores={
+            name.removeprefix(SCORE_PREFIX): np.array(values, np.float64)
+            for name, values in columns.items()
+            if name.startswith(SCORE_PREFIX)
+        },
+    )
+    return IndexedClips(
+        folder=folder,
+        table=table,
+        shards=tuple(columns["shard"]),
+        offsets_bytes=np.array(columns["offset_bytes"], np.int64),
+        sizes_bytes=np.array(columns["size_bytes"], np.int64),
+    )
+
+
+def write_shards(
+    folder: str | Path,
+    clips: Iterable[tuple[str, Path, Sequence[str], Mapping[str, float]]],
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> int:
+    """Write a training set that `read_index` opens, whole or not at all; return the number of clips.
+
+    Args:
+        folder: has no index yet.
+        clips: id, video or picture file, wordings of its caption (at least one), scores by name.
+        max_shard_bytes: a shard of more is ended.
+
+    Raises:
+        MissingPackageError: pyarrow is not installed.
+        ValueError: the folder holds an index, or a clip is unreadable, without caption or has another's id; nothing is
+            written.
+        OSError: the folder cannot be written.
+    """
+    _pyarrow()
+    folder = Path(folder)
+    if (folder / INDEX_NAME).exists():
+        raise ValueError(f"folder: {folder} holds a training set already; delete it or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+        writer = _ShardWriter(Path(temporary), max_shard_bytes)
+        with writer:
+            for clip_id, path, captions, scores in clips:
+                writer.add(clip_id, Path(path), captions, scores)
+        if not writer.rows:
+            raise ValueError("clips: expected at least one, got none")
+        check_unique(tuple(row["clip_id"] for row in writer.rows), folder)
+        _write_table(Path(temporary) / CAPTIONS_NAME, writer.captions, CAPTION_TYPES)
+        score_names = sorted({name for row in writer.rows for name in row if name.startswith(SCORE_PREFIX)})
+        types = INDEX_TYPES | {"sha256": "string"} | dict.fromkeys(score_names, "float64")
+        _write_table(Path(temporary) / INDEX_NAME, writer.rows, types)
+        # The index is what makes the folder a training set: it comes last.
+        for file in sorted(Path(temporary).iterdir(), key=lambda file: (file.name == INDEX_NAME, file.name)):
+            os.replace(file, folder / file.name)
+    return len(writer.rows)
+
+
+@dataclass
+class _ShardWriter:
+    folder: Path
+    max_shard_bytes: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    captions: list[dict[str, Any]] = field(default_factory=list)
+    _tar: tarfile.TarFile | None = None
+    _num_shards: int = 0
+
+    def __enter__(self) -> "_ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tar is not None:
+            self._tar.close()
+
+    def add(self, clip_id: str, path: Path, captions: Sequence[str], scores: Mapping[str, float]) -> None:
+        if not captions:
+            raise ValueError(f"clips: expected at least one caption for every clip, got none for {clip_id!r}")
+        facts = survey_video(path)
+        tar = self._tar
+        if tar is None or tar.offset >= self.max_shard_bytes:
+            self.__exit__()
+            tar = self._tar = tarfile.open(self.folder / f"shard_{self._num_shards:05d}.tar", "w")  # noqa: SIM115
+            self._num_shards += 1
+        # Not the id: webdataset takes a key to end at its first dot.
+        key = f"{len(self.rows):08d}"
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = file.tell()
+            file.seek(0)
+            offset_bytes = _add_member(tar, f"{key}{path.suffix.lower()}", size_bytes, file)
+        text = "".join(f"{' '.join(caption.split())}\n" for caption in captions).encode()
+        _add_member(tar, f"{key}.txt", len(text), io.BytesIO(text))
+        caption_ids = [f"{clip_id}#{number}" for number in range(len(captions))]
+        self.captions += [
+            {"caption_id": caption_id, "text": text} for caption_id, text in zip(caption_ids, captions, strict=True)
+        ]
+        self.rows.append(
+            {
+                "clip_id": clip_id,
+                "shard": Path(str(tar.name)).name,
+                "offset_bytes": offset_bytes,
+                "size_bytes": size_bytes,
+                "num_frames": facts.num_frames,
+                "height_px": facts.height_px,
+                "width_px": facts.width_px,
+                "fps": facts.fps if facts.num_frames > 1 else 0.0,
+                "caption_ids": caption_ids,
+                "sha256": sha256,
+            }
+            | {f"{SCORE_PREFIX}{name}": float(value) for name, value in scores.items()}
+        )
+
+
+def _add_member(tar: tarfile.TarFile, name: str, size_bytes: int, content: Any) -> int:
+    """Append a file; return where its content starts."""
+    member = tarfile.TarInfo(name)
+    member.size = size_bytes
+    start = tar.offset + len(member.tobuf(tar.format))
+    tar.addfile(member, content)
+    return start
+
+
+def _check_shards(folder: Path, columns: dict[str, list[Any]]) -> None:
+    ends: dict[str, int] = {}
+    for shard, offset, size in zip(columns["shard"], columns["offset_bytes"], columns["size_bytes"], strict=True):
+        ends[shard] = max(ends.get(shard, 0), offset + size)
+    for shard, end_bytes in ends.items():
+        size_bytes = (folder / shard).stat().st_size if (folder / shard).is_file() else None
+        if size_bytes is None or size_bytes < end_bytes:
+            got = "no such file" if size_bytes is None else f"got {size_bytes:,}"
+            raise ValueError(f"{folder / shard}: expected at least {end_bytes:,} bytes, {got}; copy the shard again")
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingPackageError("the index of a training set needs pyarrow: pip install 'cogvideox[train]'") from None
+    return pyarrow
+
+
+def _arrow_type(pa: Any, name: str) -> Any:
+    return pa.list_(pa.string()) if name == "list" else getattr(pa, name)()
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]], types: dict[str, str]) -> None:
+    pa = _pyarrow()
+    schema = pa.schema([(name, _arrow_type(pa, kind)) for name, kind in types.items()])
+    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def _read_table(path: Path, types: dict[str, str]) -> dict[str, list[Any]]:
+    """Return the columns of known types, and the scores. Raises ValueError naming the file, the column and the fix."""
+    pa = _pyarrow()
+    try:
+        with pa.parquet.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: not readable as a parquet table ({error}); write or copy it again") from None
+    columns: dict[str, list[Any]] = {}
+    scores = {name: "float64" for name in table.column_names if name.startswith(SCORE_PREFIX)}
+    optional = {"sha256": "string"} if "sha256" in table.column_names else {}
+    for name, kind in (types | optional | scores).items():
+        if table.column_names.count(name) != 1:
+            raise ValueError(
+                f"{path}: column {name}: missing (or twice); write the table with all of {', '.join(types)}"
+            )
+        try:
+            column = table.column(name).cast(_arrow_type(pa, kind))
+        except pa.ArrowException as error:
+            raise ValueError(f"{path}: column {name}: expected {kind} ({error}); write the table again") from None
+        if name in scores:
+            columns[name] = [math.nan if value is None else value for value in column.to_pylist()]
+        elif column.null_count:
+            raise ValueError(f"{path}: column {name}: expected a value in every row, {column.null_count} have none")
+        else:
+            columns[name] = column.to_pylist()
+    return columns
