@@ -14,14 +14,16 @@ ALLOWED = {
     "models": ROOT,
     "diffusion": ROOT,
     "media": ROOT,
+    "parallel": ROOT,
     "checkpoints": ROOT | {"models", "diffusion"},
-    "generation": ROOT | {"models", "diffusion", "media", "checkpoints"},
+    "generation": ROOT | {"models", "diffusion", "media", "parallel", "checkpoints"},
     "data": ROOT | {"models", "media", "checkpoints"},
     "evaluation": ROOT | {"models", "diffusion", "media", "checkpoints", "generation", "data"},
-    "training": ROOT | {"models", "diffusion", "media", "checkpoints", "generation", "data", "evaluation"},
-    "cli": ROOT | {"models", "diffusion", "media", "checkpoints", "generation", "data", "evaluation", "training"},
+    "training": ROOT | {"models", "diffusion", "media", "parallel", "checkpoints", "generation", "data", "evaluation"},
+    "cli": ROOT
+    | {"models", "diffusion", "media", "parallel", "checkpoints", "generation", "data", "evaluation", "training"},
 }
-ONE_FILE_PER_FOLDER = {"transformers", "av", "tensorboard", "sentencepiece", "torchao"}
+ONE_FILE_PER_FOLDER = {"transformers", "av", "pyarrow", "tensorboard", "sentencepiece", "torchao"}
 
 
 def modules() -> list[Path]:

@@ -1,8 +1,11 @@
 """What the command line prints: progress, one line per error, and the closing JSON object of ``--json``."""
 
 import json
+import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cyclopts
@@ -79,6 +82,28 @@ def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object as the last line of standard output."""
     sys.stdout.flush()
     print(json.dumps(value), flush=True)
+
+
+@contextmanager
+def warnings_shown(console: Console) -> Iterator[None]:
+    """Print the package's warnings while a command goes on, one line each."""
+    logger = logging.getLogger("cogvideox")
+    handler = _ConsoleHandler(console)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        self._console.print(f"warning: {text}", markup=False, soft_wrap=True)
 
 
 class StepProgress:

@@ -19,7 +19,8 @@ from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.autoencoder_blocks import LatentNorm, ResidualBlock
 from cogvideox.presets import PRESETS, PresetName
 from cogvideox.training.averaging import WeightAverage
-from cogvideox.training.loop import RunSettings, set_learning_rate
+from cogvideox.training.learning_rate import set_learning_rate
+from cogvideox.training.loop import RunSettings
 from cogvideox.training.muon import make_optimizers
 
 SAMPLE_SEED = 1_000_000_007
@@ -68,7 +69,13 @@ class AutoencoderStep:
         self.model = VideoAutoencoder(PRESETS[recipe.preset].autoencoder).to(device)
         _initialise(self.model)
         compute_dtype = torch.bfloat16 if recipe.uses_bfloat16 else torch.float32
-        self.muon, self.adamw = make_optimizers(self.model, recipe.run, _is_block_convolution, compute_dtype)
+        self.muon, self.adamw = make_optimizers(
+            self.model,
+            _is_block_convolution,
+            learning_rate=recipe.run.learning_rate,
+            weight_decay=recipe.run.weight_decay,
+            dtype=compute_dtype,
+        )
         self.average = WeightAverage(self.model, recipe.run.average_decay)
 
     def make_batch(self, step: int) -> Tensor:
@@ -131,19 +138,17 @@ class AutoencoderStep:
         rng = np.random.default_rng(SAMPLE_SEED)
         scenes = [sample_scene(rng, split="held_out", actors=self.art.actors) for _ in range(8)]
         real = to_tensor(np.stack([render_scene(scene, self.art) for scene in scenes])).to(self.device)
-        self.average.swap(self.model)
         self.model.eval()
-        made = self.model.decode(self.model.encode(real).mode()).clamp(-1, 1)
-        self.average.swap(self.model)
+        with self.average.swapped(self.model):
+            made = self.model.decode(self.model.encode(real).mode()).clamp(-1, 1)
         rows = [to_frames(clip) for pair in zip(real, made, strict=True) for clip in pair]
         save_contact_sheet(path, rows, num_columns=6)
         return {"held_out_psnr_db": float(psnr_db(made, real))}
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write the averaged weights as the ``vae`` component."""
-        self.average.swap(self.model)
-        self.model.save(directory / "vae")
-        self.average.swap(self.model)
+        with self.average.swapped(self.model):
+            self.model.save(directory / "vae")
 
     def state_dict(self) -> dict[str, Any]:
         """Return model, optimizer and average."""

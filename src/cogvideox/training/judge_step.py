@@ -17,7 +17,8 @@ from cogvideox.data.stage_world import Art, Scene, load_fluent_art, render_scene
 from cogvideox.evaluation.judge import COMPONENT_NAME, Judge, JudgeConfig, JudgeLogits
 from cogvideox.media.contact_sheet import save_contact_sheet
 from cogvideox.training.averaging import WeightAverage
-from cogvideox.training.loop import RunSettings, set_learning_rate
+from cogvideox.training.learning_rate import set_learning_rate
+from cogvideox.training.loop import RunSettings
 
 TRAIN_SEED_DOMAIN = 770_000_003
 """First entry of the judge's seeds: its renders are no other training's."""
@@ -122,9 +123,8 @@ class JudgeStep:
         clips = [self._render(scene) for scene in scenes]
         clips = [spoil_clip(clip, self.recipe, rng) if index % 2 else clip for index, clip in enumerate(clips)]
         videos = [_to_pixels(clip) for clip in clips]
-        self.average.swap(self.model)
-        judged = self.model.predict(videos)
-        self.average.swap(self.model)
+        with self.average.swapped(self.model):
+            judged = self.model.predict(videos)
         names = zip(scenes, judged.actors, judged.actions, judged.places, strict=True)
         titles = [
             f"{scene.actor} {scene.action} {scene.place}: judged {actor} {action} {place}"
@@ -140,9 +140,8 @@ class JudgeStep:
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write the averaged weights as the ``judge`` component."""
-        self.average.swap(self.model)
-        self.model.save(directory / COMPONENT_NAME)
-        self.average.swap(self.model)
+        with self.average.swapped(self.model):
+            self.model.save(directory / COMPONENT_NAME)
 
     def state_dict(self) -> dict[str, Any]:
         """Return model, optimizer and average."""

@@ -1,71 +1,108 @@
 """The training loop: batch, step, log, sample, save, resume. Knows no model.
 
-A run is a folder: ``recipe.json`` (resolved), ``state.pt`` (everything needed to go on), ``tensorboard/``,
-``samples/`` (contact sheets) and ``checkpoint/`` (the averaged weights, in the published layout). Batch n of a run is
-a function of the recipe's seed and n, so a resumed run sees what an uninterrupted one would have seen.
+A run is a folder: ``recipe.json`` (resolved), ``state/`` (the newest states, each all that is needed to go on),
+``metrics.jsonl`` and ``tensorboard/``, ``samples/`` (contact sheets) and ``checkpoint/`` (the averaged weights, in the
+published layout). Batch n of a run is a function of the recipe's seed and n, and so are PyTorch's random numbers in it:
+a resumed run sees what an uninterrupted one would have seen.
 """
 
-import logging
-import os
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
-from cogvideox.settings import resolved_json
+from cogvideox.parallel.world import World
+from cogvideox.training.learning_rate import scheduled_rate
+from cogvideox.training.run_folder import RunFolder
+from cogvideox.training.stop_request import StopRequest
 
-logger = logging.getLogger(__name__)
+ALONE = World()
+"""One process."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class LoopSettings:
     """What every training run has in common."""
+
+    seed: int = 0
+    max_gradient_norm: float = 1.0
+    average_decay: float = 0.999
+    """Of the exponential moving average, whose weights are the ones published."""
+    log_every_steps: int = 20
+    sample_every_steps: int = 500
+    """How often samples and checkpoint are written; they are at the end too."""
+    save_every_s: float = 300.0
+    """How often the state is saved; it is at the end and at an interruption too."""
+    save_every_steps: int = 0
+    """Saves also after every so many steps; 0 goes by time only."""
+    num_kept_states: int = 2
+    """A damaged state costs no run as long as there is one before it."""
+
+    def __post_init__(self) -> None:
+        self._require_positive("log_every_steps", "sample_every_steps", "num_kept_states")
+        if self.save_every_steps < 0:
+            raise ValueError(f"save_every_steps: expected 0 or more, got {self.save_every_steps}")
+
+    def _require_positive(self, *fields: str) -> None:
+        for field in fields:
+            if getattr(self, field) <= 0:
+                raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(LoopSettings):
+    """A run of one learning rate schedule and one batch size."""
 
     num_steps: int
     """Optimizer steps of the whole run; raise it and resume to train longer."""
     batch_size: int
-    seed: int = 0
     learning_rate: float = 1e-3
     """Peak; reached after `num_warmup_steps`, held, then lowered to 0 along the last `decay_share` of the run."""
     num_warmup_steps: int = 100
     decay_share: float = 0.25
     weight_decay: float = 0.0
-    max_gradient_norm: float = 1.0
-    average_decay: float = 0.999
-    """Of the exponential moving average, whose weights are the ones saved."""
-    log_every_steps: int = 20
-    sample_every_steps: int = 500
-    save_every_s: float = 300.0
 
     def __post_init__(self) -> None:
-        for field in ("num_steps", "batch_size", "learning_rate", "log_every_steps", "sample_every_steps"):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
+        super().__post_init__()
+        self._require_positive("num_steps", "batch_size", "learning_rate")
         if not 0 <= self.decay_share <= 1:
             raise ValueError(f"decay_share: expected 0 to 1, got {self.decay_share}")
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of step 0, 1, ... ``num_steps - 1``: warm up, hold, decay linearly."""
-        warmup = min(1.0, (step + 1) / max(self.num_warmup_steps, 1))
-        num_decay_steps = self.decay_share * self.num_steps
-        decay = min(1.0, (self.num_steps - step) / num_decay_steps) if num_decay_steps else 1.0
-        return self.learning_rate * warmup * decay
+        return scheduled_rate(
+            step,
+            num_steps=self.num_steps,
+            peak=self.learning_rate,
+            num_warmup_steps=self.num_warmup_steps,
+            schedule="hold",
+            decay_share=self.decay_share,
+        )
 
 
 class TrainStep(Protocol):
-    """What one step means for a model. Owns the model, its optimizers and its average."""
+    """What one step means for a model. Owns the model, its optimizers and its average.
+
+    In a run of several processes all call every method, so each may speak with the others; only the main process writes
+    files.
+    """
 
     def make_batch(self, step: int) -> Any:
         """Return the batch of this step, the same for the same step."""
         ...
 
     def __call__(self, batch: Any, learning_rate: float) -> dict[str, Tensor]:
-        """Update the weights once; return scalars to log."""
+        """Update the weights once; return scalars to log.
+
+        A value that is not finite ends the run, unless ``num_skipped`` is among them: then the step guards its updates
+        itself (`cogvideox.training.update_guard`).
+        """
         ...
 
     def write_samples(self, path: Path) -> dict[str, float]:
@@ -77,7 +114,7 @@ class TrainStep(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs to go on as if never stopped."""
+        """Return all that `load_state_dict` needs to go on as if never stopped: tensors and plain values."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -87,83 +124,129 @@ class TrainStep(Protocol):
 
 def train(
     step_function: TrainStep,
-    settings: RunSettings,
+    settings: LoopSettings,
     run_dir: Path,
     *,
     recipe: Any,
+    num_steps: int | None = None,
+    learning_rate_at: Callable[[int], float] | None = None,
+    world: World = ALONE,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
-    """Run, or go on with, a training run until ``settings.num_steps``.
+    """Run, or go on with, a training run until its last step.
+
+    The state is written while training goes on. What cannot be written (a full disk) is a warning of the logger
+    ``cogvideox`` and is tried again at the next occasion; only at the end of the run it is an error.
 
     Args:
         step_function: the model's step.
         settings: the run's settings.
-        run_dir: the run's folder; a ``state.pt`` in it is resumed.
+        run_dir: the run's folder; the newest undamaged state in it is resumed.
         recipe: the whole resolved recipe, written beside the results.
-        on_step: called after each step with the number of steps done and, when they were logged, the scalars.
+        num_steps: of the whole run; by default that of `RunSettings`.
+        learning_rate_at: the rate of step 0, 1, ...; by default that of `RunSettings`.
+        world: the processes that train together.
+        on_step: called by the main process after each step with the number of steps done and, when they were logged,
+            the scalars.
 
     Raises:
-        ValueError: the run folder's state does not fit the recipe.
+        ValueError: another process trains in the folder, or no state in it is readable, or it does not fit the recipe.
+        OSError: the last state or the last checkpoint could not be written.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or ``on_step`` asked to stop; the step was completed and the state saved.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    done, elapsed_s = _resume(step_function, run_dir)
-    (run_dir / "recipe.json").write_text(resolved_json(recipe), encoding="utf-8")
-    writer = SummaryWriter(str(run_dir / "tensorboard"))
-    started_at_s = last_save_at_s = time.monotonic()
+    if isinstance(settings, RunSettings):
+        num_steps = settings.num_steps if num_steps is None else num_steps
+        learning_rate_at = settings.learning_rate_at if learning_rate_at is None else learning_rate_at
+    if num_steps is None or learning_rate_at is None:
+        raise ValueError("num_steps, learning_rate_at: expected both, because the settings hold no schedule")
+    folder = RunFolder(run_dir, world, num_kept_states=settings.num_kept_states)
+    with StopRequest() as stop, folder:
+        folder.warn_of_changes(recipe)
+        done, elapsed_s = folder.resume(step_function.load_state_dict)
+        folder.write_recipe(recipe)
+        loop = _Loop(step_function, settings, folder, world, num_steps, elapsed_s)
+        was_finished = done >= num_steps
+        # Whichever process is told to stop, all do.
+        is_stopped = _is_any(stop.is_made, world)
+        while done < num_steps and not is_stopped:
+            values = loop.step(done, learning_rate_at(done))
+            done += 1
+            if on_step is not None and world.is_main:
+                try:
+                    on_step(done, values)
+                except KeyboardInterrupt:
+                    stop.is_made = True
+            is_stopped = _is_any(stop.is_made, world)
+            loop.save_if_due(done, must=is_stopped)
+        if is_stopped:
+            raise KeyboardInterrupt
+        if was_finished and not folder.has_checkpoint_of(done):
+            folder.write_checkpoint(step_function.save_checkpoint, done)
+        folder.require_written()
 
-    def total_s() -> float:
-        return elapsed_s + time.monotonic() - started_at_s
 
-    while done < settings.num_steps:
-        learning_rate = settings.learning_rate_at(done)
-        scalars = step_function(step_function.make_batch(done), learning_rate)
-        done += 1
+class _Loop:
+    """The parts of a step that surround the model's."""
+
+    def __init__(
+        self,
+        step_function: TrainStep,
+        settings: LoopSettings,
+        folder: RunFolder,
+        world: World,
+        num_steps: int,
+        elapsed_s: float,
+    ) -> None:
+        self._step_function = step_function
+        self._settings = settings
+        self._folder = folder
+        self._world = world
+        self._num_steps = num_steps
+        self._last_save_at_s = time.monotonic()
+        self._started_at_s = self._last_save_at_s - elapsed_s
+
+    def step(self, index: int, learning_rate: float) -> dict[str, float]:
+        """Do step ``index``, log, sample; return what was logged."""
+        settings, step_function, folder = self._settings, self._step_function, self._folder
+        torch.manual_seed(_seed_of_step(settings.seed, index, self._world.rank))
+        scalars = step_function(step_function.make_batch(index), learning_rate)
+        done = index + 1
         values: dict[str, float] = {}
-        if done % settings.log_every_steps == 0 or done == settings.num_steps:
+        if self._is_due(done, settings.log_every_steps):
             values = {name: float(value) for name, value in scalars.items()} | {"learning_rate": learning_rate}
-            values["elapsed_s"] = total_s()
-            _require_finite(values, done)
-        if done % settings.sample_every_steps == 0 or done == settings.num_steps:
-            values |= step_function.write_samples(run_dir / "samples" / f"step_{done:07d}.png")
-        for name, value in values.items():
-            writer.add_scalar(name, value, done)
-        if on_step is not None:
-            on_step(done, values)
-        if time.monotonic() - last_save_at_s > settings.save_every_s or done == settings.num_steps:
-            _save(step_function, run_dir, done, total_s())
-            last_save_at_s = time.monotonic()
-    writer.close()
+            _require_finite(values, done, self._world)
+            values["elapsed_s"] = time.monotonic() - self._started_at_s
+        if self._is_due(done, settings.sample_every_steps):
+            values |= folder.write_samples(step_function.write_samples, done)
+            folder.write_checkpoint(step_function.save_checkpoint, done)
+        folder.log(done, values)
+        return values
+
+    def _is_due(self, done: int, every_steps: int) -> bool:
+        return done == self._num_steps or (every_steps > 0 and done % every_steps == 0)
+
+    def save_if_due(self, done: int, *, must: bool) -> None:
+        """Save the state after steps or seconds, at the last step and when it must be."""
+        now_s = time.monotonic()
+        is_due = must or self._is_due(done, self._settings.save_every_steps)
+        if is_due or self._world.agree(now_s - self._last_save_at_s > self._settings.save_every_s):
+            self._folder.save_state(self._step_function.state_dict, done, now_s - self._started_at_s)
+            self._last_save_at_s = now_s
 
 
-def _require_finite(values: dict[str, float], step: int) -> None:
-    for name, value in values.items():
-        if value != value or value in (float("inf"), float("-inf")):
-            raise ValueError(
-                f"{name} is {value} at step {step}: lower the learning rate and resume from the last saved state"
-            )
+def _seed_of_step(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])
 
 
-def _save(step_function: TrainStep, run_dir: Path, step: int, elapsed_s: float) -> None:
-    temporary = run_dir / "state.pt.tmp"
-    torch.save({"step": step, "elapsed_s": elapsed_s, "state": step_function.state_dict()}, temporary)
-    os.replace(temporary, run_dir / "state.pt")
-    step_function.save_checkpoint(run_dir / "checkpoint")
+def _is_any(flag: bool, world: World) -> bool:
+    return bool(world.sum(torch.tensor(float(flag))) > 0)
 
 
-def _resume(step_function: TrainStep, run_dir: Path) -> tuple[int, float]:
-    path = run_dir / "state.pt"
-    if not path.exists():
-        return 0, 0.0
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        step_function.load_state_dict(saved["state"])
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: does not fit this recipe ({error}); choose another --run-dir") from None
-    logger.info("resumed %s at step %d", run_dir, saved["step"])
-    return int(saved["step"]), float(saved["elapsed_s"])
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of all parameter groups; a group's ``scale`` multiplies it."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("scale", 1.0)
+def _require_finite(values: dict[str, float], step: int, world: World) -> None:
+    broken = [] if "num_skipped" in values else [name for name in values if not math.isfinite(values[name])]
+    if _is_any(bool(broken), world):
+        name = broken[0] if broken else "a value of another process"
+        raise ValueError(
+            f"{name} is {values.get(name, 'not finite')} at step {step}: lower the learning rate and resume from the "
+            "last saved state"
+        )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cogvideox.training.loop import RunSettings
+from cogvideox.parallel.sharding import replicated_like, to_whole
 
 # Quintic iteration whose fixed points have all singular values near 1 (coefficients from the method's publication).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -48,12 +48,13 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is not None:
                     by_shape[weight.shape[0], weight[0].numel()].append(weight)
             for shape, weights in by_shape.items():
-                directions = [self._direction(weight, group["momentum"]).flatten(1) for weight in weights]
+                directions = [to_whole(self._direction(weight, group["momentum"])).flatten(1) for weight in weights]
                 updates = orthogonalise(torch.stack(directions).to(self.dtype))
                 # An orthogonal (m, n) matrix has elements of size 1 / sqrt(max(m, n)); AdamW's are about 0.2.
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for weight, update in zip(weights, updates.to(weights[0].dtype), strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(weight), alpha=-rate)
+                    part = replicated_like(update.view(weight.shape), weight)
+                    weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(part, alpha=-rate)
         return loss
 
     def _direction(self, weight: Tensor, momentum: float) -> Tensor:
@@ -76,10 +77,15 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def make_optimizers(
-    module: nn.Module, settings: RunSettings, is_hidden: Callable[[str, nn.Parameter], bool], dtype: torch.dtype
+    module: nn.Module,
+    is_hidden: Callable[[str, nn.Parameter], bool],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    dtype: torch.dtype,
 ) -> tuple[Muon, torch.optim.AdamW]:
     """Return Muon for the parameters that ``is_hidden`` (name, parameter) picks and AdamW for all others."""
     hidden = [parameter for name, parameter in module.named_parameters() if is_hidden(name, parameter)]
     others = [parameter for name, parameter in module.named_parameters() if not is_hidden(name, parameter)]
-    muon = Muon(hidden, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, dtype=dtype)
-    return muon, torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    muon = Muon(hidden, learning_rate=learning_rate, weight_decay=weight_decay, dtype=dtype)
+    return muon, torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0)

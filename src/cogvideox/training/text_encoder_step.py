@@ -19,7 +19,8 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from cogvideox.data.text_corpus import TAGS, UNTAGGED, dictionary, dictionary_lines, generic_sentences, stage_captions
 from cogvideox.training.averaging import WeightAverage
-from cogvideox.training.loop import RunSettings, set_learning_rate
+from cogvideox.training.learning_rate import set_learning_rate
+from cogvideox.training.loop import RunSettings
 from cogvideox.training.synonym_score import score_synonyms
 from cogvideox.training.teacher import BertTeacher, WordTeacher, fetch_teacher
 from cogvideox.training.text_pool import ATTRIBUTE_NAMES, IGNORED, StudentTokenizer, TextPool, build_pool
@@ -213,12 +214,9 @@ class TextEncoderStep:
         ``held_out_*`` are captions of held-out scenes, ``unseen_words_*`` captions that name actor, action and place
         by held-out synonyms only; ``tag_accuracy`` is over the words that name a concept.
         """
-        self.average.swap(self.student)
         self.student.eval()
-        try:
+        with self.average.swapped(self.student):
             scores, mistakes = self._check()
-        finally:
-            self.average.swap(self.student)
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [f"{name}: {value:.3f}" for name, value in scores.items()] + ["", "mistaken synonyms:", *mistakes]
         path.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -256,16 +254,17 @@ class TextEncoderStep:
     def save_checkpoint(self, directory: Path) -> None:
         """Write ``tokenizer`` and the averaged ``text_encoder``, its features scaled to a mean square of 1."""
         save_tokenizer(self.tokenizer_model, directory / "tokenizer", max_tokens=self.recipe.max_tokens)
-        self.average.swap(self.student)
         self.student.eval()
         encoder = self.student.encoder
         weight = encoder.encoder.final_layer_norm.weight
-        kept = weight.detach().clone()
         sentences = self.check_captions.token_ids.to(self.device)
-        weight.mul_(encoder(sentences).last_hidden_state.square().mean().rsqrt())
-        encoder.save_pretrained(directory / "text_encoder")
-        weight.copy_(kept)
-        self.average.swap(self.student)
+        with self.average.swapped(self.student):
+            kept = weight.detach().clone()
+            weight.mul_(encoder(sentences).last_hidden_state.square().mean().rsqrt())
+            try:
+                encoder.save_pretrained(directory / "text_encoder")
+            finally:
+                weight.copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Return model, optimizer, average and the tokenizer they belong to."""
