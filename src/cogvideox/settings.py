@@ -19,6 +19,8 @@ T = TypeVar("T")
 def read_recipe(path: str | Path, recipe_class: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a recipe file, then apply ``section.key=value`` overrides (values in TOML syntax).
 
+    A number names an item of a list, counted from 0: ``stages.0.num_steps=100``.
+
     Raises:
         ValueError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
     """
@@ -34,7 +36,7 @@ def read_recipe(path: str | Path, recipe_class: type[T], overrides: Sequence[str
     return build_dataclass(recipe_class, values, where=str(path))
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: Any, override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator:
         raise ValueError(f"override {override!r}: expected key=value, for example optimizer.learning_rate=1e-4")
@@ -44,10 +46,21 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         value = text  # a bare word is a string
     *sections, name = key.strip().split(".")
     for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
+        inner = _item(values, section, override) if isinstance(values, list) else values.setdefault(section, {})
+        if not isinstance(inner, dict | list):
             raise ValueError(f"override {override!r}: {section!r} is not a section")
-    values[name] = value
+        values = inner
+    if isinstance(values, list):
+        _item(values, name, override)
+        values[int(name)] = value
+    else:
+        values[name] = value
+
+
+def _item(values: list[Any], index: str, override: str) -> Any:
+    if not index.isdecimal() or int(index) >= len(values):
+        raise ValueError(f"override {override!r}: expected 0 to {len(values) - 1} where it says {index!r}")
+    return values[int(index)]
 
 
 def build_dataclass(dataclass_type: type[T], values: Mapping[str, Any], *, where: str) -> T:

@@ -34,6 +34,7 @@ train_app.command(train.text_encoder)
 train_app.command(train.transformer)
 train_app.command(train.judge)
 app.command(train_app)
+app.command(train.encode)
 
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
 evaluate_app.command(evaluate.prompt_following)

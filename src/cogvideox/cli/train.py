@@ -1,16 +1,20 @@
 """``cogvideox train``: one command per trained part, each with a recipe and a run folder that it resumes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from cogvideox.cli.output import OK
+from cogvideox.cli.output import OK, warnings_shown
 from cogvideox.machine import cache_folder
 
 if TYPE_CHECKING:
+    from cogvideox.parallel.world import World
     from cogvideox.training.loop import TrainStep
+    from cogvideox.training.transformer_recipe import TransformerRecipe
+    from cogvideox.training.transformer_step import TransformerStep
 
 Overrides = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
@@ -50,20 +54,66 @@ def text_encoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cp
 
 
 def transformer(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
-    """Train the expert transformer on cached latents. Parameters as for ``train autoencoder``."""
-    import torch
+    """Train the expert transformer on packs of clips and pictures, from scratch, whole or as a LoRA.
 
+    Alone, or on several devices: ``torchrun --nproc-per-node 8 -m cogvideox train transformer RECIPE --device cuda``.
+    Parameters as for ``train autoencoder``.
+    """
+    from cogvideox.parallel.world import World
+
+    world = World.join(device)
+    settings, step_function = _prepare(recipe, overrides, world)
+    return _run(
+        step_function,
+        settings,
+        recipe,
+        run_dir,
+        num_steps=settings.num_steps,
+        learning_rate_at=settings.learning_rate_at,
+        world=world,
+    )
+
+
+def encode(recipe: Path, *, device: str = "cpu", overrides: Overrides = None) -> int:
+    """Encode all that a transformer recipe trains on; training then reads it. Interrupted, it goes on where it was.
+
+    Clips are encoded by the autoencoder in every size that a stage asks for, and captions by the text encoder if the
+    recipe says ``has_cached_text``.
+
+    Parameters
+    ----------
+    recipe
+        TOML file, for example recipes/tiny-transformer.toml.
+    device
+        cpu, cuda, mps.
+    overrides
+        Recipe values, for example --set data.folder=clips.
+    """
+    from cogvideox.parallel.world import World
+
+    _prepare(recipe, overrides, World.join(device))
+    return OK
+
+
+def _prepare(recipe: Path, overrides: Overrides, world: "World") -> "tuple[TransformerRecipe, TransformerStep]":
+    """Read a transformer recipe, check it against its training set, and encode what is missing."""
     from cogvideox.settings import read_recipe
-    from cogvideox.training.transformer_step import TransformerRecipe, TransformerStep
+    from cogvideox.training.transformer_parts import open_source
+    from cogvideox.training.transformer_recipe import TransformerRecipe
+    from cogvideox.training.transformer_step import TransformerStep
 
     settings = read_recipe(recipe, TransformerRecipe, overrides or ())
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, quiet=not world.is_main)
+    shown: dict[str, int] = {}
 
-    def show_encoded(num_done: int, num_all: int) -> None:
-        console.print(f"latent cache: {num_done}/{num_all} clips", markup=False)
+    def show(what: str, num_done: int, num_all: int) -> None:
+        tenth = 10 * num_done // num_all
+        if shown.get(what) != tenth or num_done == num_all:
+            shown[what] = tenth
+            console.print(f"encoding {what}: {num_done}/{num_all}", markup=False)
 
-    step_function = TransformerStep(settings, torch.device(device), on_clips=show_encoded)
-    return _run(step_function, settings, recipe, run_dir)
+    with warnings_shown(console):
+        return settings, TransformerStep(settings, open_source(settings.data), world, on_encoded=show)
 
 
 def judge(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
@@ -77,20 +127,41 @@ def judge(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", ove
     return _run(JudgeStep(settings, torch.device(device)), settings, recipe, run_dir)
 
 
-def _run(step_function: "TrainStep", settings: Any, recipe: Path, run_dir: Path | None) -> int:
-    from cogvideox.training.loop import train
+def _run(
+    step_function: "TrainStep",
+    settings: Any,
+    recipe: Path,
+    run_dir: Path | None,
+    *,
+    num_steps: int | None = None,
+    learning_rate_at: Callable[[int], float] | None = None,
+    world: "World | None" = None,
+) -> int:
+    from cogvideox.training.loop import ALONE, train
 
+    num_steps = settings.run.num_steps if num_steps is None else num_steps
+    world = ALONE if world is None else world
     folder = run_dir if run_dir is not None else _default_run_dir(recipe)
-    console = Console(stderr=True, highlight=False)
-    console.print(f"run folder: {folder}", markup=False)
+    console = Console(stderr=True, highlight=False, quiet=not world.is_main)
+    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
 
     def show(step: int, scalars: dict[str, float]) -> None:
         if scalars:
             text = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-            console.print(f"step {step}/{settings.run.num_steps}  {text}", markup=False, soft_wrap=True)
+            console.print(f"step {step}/{num_steps}  {text}", markup=False, soft_wrap=True)
 
-    train(step_function, settings.run, folder, recipe=settings, on_step=show)
-    console.print(f"checkpoint: {folder / 'checkpoint'}", markup=False)
+    with warnings_shown(console):
+        train(
+            step_function,
+            settings.run,
+            folder,
+            recipe=settings,
+            num_steps=num_steps,
+            learning_rate_at=learning_rate_at,
+            world=world,
+            on_step=show,
+        )
+    console.print(f"checkpoint: {folder / 'checkpoint'}", markup=False, soft_wrap=True)
     return OK
 
 

@@ -1,0 +1,195 @@
+"""Which samples each step of a run trains on, in which packs: a function of the recipe, the clips and the step.
+
+Every process computes the same plan and takes its packs of it. A resumed run begins at the epoch it was in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cogvideox.configs import AutoencoderConfig, TransformerConfig
+from cogvideox.data.clips import ClipShape, ClipTable
+from cogvideox.training.curriculum import (
+    EpochSamples,
+    Stage,
+    StageClips,
+    epoch_samples,
+    num_tokens,
+    pack_settings,
+    stage_at,
+    stage_clips,
+)
+from cogvideox.training.frame_packing import Epoch, check_lengths, pack_epoch, packs_of_rank
+
+_PACKING, _SAMPLE, _TIMESTEPS, _HELD_OUT = range(4)
+"""What random numbers are for: each has its own, so none depends on how many others were drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sample of a step."""
+
+    place: int
+    """Among all samples of the step, over all processes."""
+    row: int
+    """Of the clip table."""
+    shape: ClipShape
+    """What the clip is made into."""
+    is_first_frame: bool
+    """Whether only the first frame of that is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """One process's part of a step."""
+
+    stage: int
+    packs: list[list[Sample]]
+    num_samples: int
+    """Of the whole step, over all processes."""
+
+
+@dataclass(frozen=True)
+class _CurrentEpoch:
+    stage: int
+    number: int
+    first_step: int
+    """Of the stage."""
+    samples: EpochSamples
+    packs: Epoch
+
+
+class StepPlan:
+    """The packs of every step of a run."""
+
+    def __init__(
+        self,
+        table: ClipTable,
+        stages: Sequence[Stage],
+        configs: Sequence[TransformerConfig],
+        autoencoder: AutoencoderConfig,
+        *,
+        seed: int,
+        num_balanced_ranks: int = 1,
+        num_held_out: int = 0,
+    ) -> None:
+        """Choose the clips of all stages.
+
+        Args:
+            table: the training set.
+            stages: of the run.
+            configs: of the transformer in each stage.
+            autoencoder: whose latents are packed.
+            seed: of the run.
+            num_balanced_ranks: processes that packs of equal cost are made for.
+            num_held_out: clips kept apart for validation, drawn at random.
+
+        Raises:
+            ValueError: a stage has no clips, or too few, or one that is longer than its packs.
+        """
+        self.table, self.stages, self.configs, self.autoencoder = table, tuple(stages), tuple(configs), autoencoder
+        self.seed, self.num_balanced_ranks = seed, num_balanced_ranks
+        if num_held_out >= len(table):
+            raise ValueError(f"validation.num_clips: expected fewer than the {len(table)} clips, got {num_held_out}")
+        order = np.random.default_rng((seed, _HELD_OUT)).permutation(len(table))
+        self.held_out: NDArray[np.int64] = np.sort(order[:num_held_out])
+        """Rows kept apart."""
+        is_training = ~np.isin(np.arange(len(table)), self.held_out)
+        self.clips: list[StageClips] = []
+        """Of each stage, for training."""
+        self.held_out_clips: list[StageClips] = []
+        for index, (stage, config) in enumerate(zip(self.stages, self.configs, strict=True)):
+            try:
+                clips = stage_clips(table, stage, config, autoencoder)
+                training = clips.select(is_training[clips.rows])
+                self._check_fit(training, stage, config)
+            except ValueError as error:
+                raise ValueError(f"stages[{index}]: {error}") from None
+            self.clips.append(training)
+            self.held_out_clips.append(clips.select(~is_training[clips.rows]))
+        self._epoch: _CurrentEpoch | None = None
+
+    def _check_fit(self, clips: StageClips, stage: Stage, config: TransformerConfig) -> None:
+        lengths = num_tokens(clips.num_frames, clips.height_px, clips.width_px, config, self.autoencoder)
+        settings = pack_settings(stage, config, self.num_balanced_ranks)
+        if len(lengths) and lengths.max() > stage.pack_tokens:
+            longest = int(lengths.argmax())
+            shape, name = clips.shape(longest), self.table.clip_ids[clips.rows[longest]]
+            raise ValueError(
+                f"pack_tokens: expected at least {lengths[longest]}, the tokens of {name} ({shape.num_frames} frames "
+                f"of {shape.height_px}x{shape.width_px} px), got {stage.pack_tokens}; raise it, or lower "
+                "max_duration_s or the stage's size"
+            )
+        num_samples = len(epoch_samples(clips, stage.image_share, np.random.default_rng(0)).clips)
+        check_lengths(np.ones(num_samples, dtype=np.int64), settings)
+
+    def longest_sample(self, stage: int) -> int:
+        """Return the tokens of a stage's longest sample, text included."""
+        return int(self._lengths(self.clips[stage], stage).max())
+
+    def _lengths(self, clips: StageClips, stage: int) -> NDArray[np.int64]:
+        return num_tokens(clips.num_frames, clips.height_px, clips.width_px, self.configs[stage], self.autoencoder)
+
+    def wanted(self) -> list[tuple[int, ClipShape]]:
+        """Return every clip and shape that the run needs, once each."""
+        everything = [*self.clips, *self.held_out_clips]
+        pairs = ((int(clips.rows[index]), clips.shape(index)) for clips in everything for index in range(len(clips)))
+        return list(dict.fromkeys(pairs))
+
+    def step(self, step: int, *, rank: int = 0, world_size: int = 1) -> PlannedStep:
+        """Return a process's packs of a step of the run."""
+        stage, place = stage_at(self.stages, step)
+        epoch = self._epoch_at(stage, place)
+        packs = epoch.packs.step(place - epoch.first_step)
+        mine = [
+            [self._sample(epoch, first + offset, int(sample)) for offset, sample in enumerate(pack)]
+            for first, pack in packs_of_rank(packs, rank, world_size)
+        ]
+        return PlannedStep(stage=stage, packs=mine, num_samples=sum(map(len, packs)))
+
+    def sample_rng(self, step: int, place: int) -> np.random.Generator:
+        """Return the random numbers of one sample, the same on whatever process it is."""
+        return np.random.default_rng((self.seed, _SAMPLE, step, place))
+
+    def timestep_rng(self, step: int) -> np.random.Generator:
+        """Return those that a step's timesteps are drawn with, the same on all processes."""
+        return np.random.default_rng((self.seed, _TIMESTEPS, step))
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the plan is; only a short cut, since a step alone says it."""
+        epoch = self._epoch
+        return {} if epoch is None else {"stage": epoch.stage, "epoch": epoch.number, "first_step": epoch.first_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._epoch = self._make_epoch(state["stage"], state["epoch"], state["first_step"]) if state else None
+
+    def _epoch_at(self, stage: int, place: int) -> _CurrentEpoch:
+        epoch = self._epoch
+        if epoch is None or epoch.stage != stage or place < epoch.first_step:
+            epoch = self._make_epoch(stage, 0, 0)
+        while place >= epoch.first_step + epoch.packs.num_steps:
+            epoch = self._make_epoch(stage, epoch.number + 1, epoch.first_step + epoch.packs.num_steps)
+        self._epoch = epoch
+        return epoch
+
+    def _make_epoch(self, stage: int, number: int, first_step: int) -> _CurrentEpoch:
+        seed = (self.seed, _PACKING, stage, number)
+        clips, config = self.clips[stage], self.configs[stage]
+        samples = epoch_samples(clips, self.stages[stage].image_share, np.random.default_rng((*seed, 0)))
+        num_frames = np.where(samples.is_first_frame, 1, clips.num_frames[samples.clips])
+        height_px, width_px = clips.height_px[samples.clips], clips.width_px[samples.clips]
+        lengths = num_tokens(num_frames, height_px, width_px, config, self.autoencoder)
+        settings = pack_settings(self.stages[stage], config, self.num_balanced_ranks)
+        return _CurrentEpoch(stage, number, first_step, samples, pack_epoch(lengths, settings, (*seed, 1)))
+
+    def _sample(self, epoch: _CurrentEpoch, place: int, sample: int) -> Sample:
+        clips, index = self.clips[epoch.stage], int(epoch.samples.clips[sample])
+        return Sample(
+            place=place,
+            row=int(clips.rows[index]),
+            shape=clips.shape(index),
+            is_first_frame=bool(epoch.samples.is_first_frame[sample]),
+        )
