@@ -18,6 +18,7 @@ from cogvideox.parallel.world import World
 from cogvideox.presets import PRESETS
 from cogvideox.training.curriculum import Stage
 from cogvideox.training.loop import LoopSettings
+from cogvideox.training.training_data import TrainingData
 from cogvideox.training.transformer_recipe import DataSettings, TransformerRecipe
 from cogvideox.training.transformer_step import TransformerStep
 
@@ -73,7 +74,7 @@ def make_recipe(start: Path, **changes) -> TransformerRecipe:
 def make_step(recipe: TransformerRecipe, world: World | None = None) -> TransformerStep:
     """The recipe's step on drawn art."""
     assert recipe.data.stage_world is not None
-    return TransformerStep(recipe, StageWorldClips(recipe.data.stage_world, ART), world)
+    return TransformerStep(TrainingData(recipe, StageWorldClips(recipe.data.stage_world, ART), world))
 
 
 def run_steps(step: TransformerStep, num_steps: int, first: int = 0, learning_rate: float = 2e-3) -> None:
@@ -89,8 +90,9 @@ def run_rank(rank: int, size: int, port: int, recipe: TransformerRecipe, num_ste
     step = make_step(recipe, World.join("cpu"))
     run_steps(step, num_steps)
     state = step.state_dict()
-    # What was gathered can be spread again.
-    step.load_state_dict(state)
     if rank == 0:
         torch.save(state, out)
+    distributed.barrier()
+    # What was gathered can be spread again.
+    step.load_state_dict(torch.load(out, weights_only=True))
     distributed.destroy_process_group()

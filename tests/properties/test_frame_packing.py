@@ -1,4 +1,4 @@
-"""Frame packs for any lengths: nothing lost or repeated, no pack too long, equal for equal seeds, tight and balanced."""
+"""Frame packs for any lengths: nothing lost or repeated, none too long, equal for equal seeds, tight and balanced."""
 
 import time
 

@@ -13,8 +13,7 @@ from cogvideox.machine import cache_folder
 if TYPE_CHECKING:
     from cogvideox.parallel.world import World
     from cogvideox.training.loop import TrainStep
-    from cogvideox.training.transformer_recipe import TransformerRecipe
-    from cogvideox.training.transformer_step import TransformerStep
+    from cogvideox.training.training_data import TrainingData
 
 Overrides = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
@@ -27,7 +26,8 @@ def autoencoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu
     recipe
         TOML file, for example recipes/tiny-autoencoder.toml.
     run_dir
-        Folder of the run; resumed if it holds one (default: <user cache>/cogvideox/runs/<recipe name>).
+        Folder of the run; resumed if it holds one (default: <user cache>/cogvideox/runs/<recipe name>, with its
+        folder's name before it unless that is recipes/).
     device
         cpu, cuda, mps.
     overrides
@@ -60,11 +60,13 @@ def transformer(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu
     Parameters as for ``train autoencoder``.
     """
     from cogvideox.parallel.world import World
+    from cogvideox.training.transformer_step import TransformerStep
 
     world = World.join(device)
-    settings, step_function = _prepare(recipe, overrides, world)
+    data = _prepare_data(recipe, overrides, world)
+    settings = data.recipe
     return _run(
-        step_function,
+        TransformerStep(data),
         settings,
         recipe,
         run_dir,
@@ -91,16 +93,16 @@ def encode(recipe: Path, *, device: str = "cpu", overrides: Overrides = None) ->
     """
     from cogvideox.parallel.world import World
 
-    _prepare(recipe, overrides, World.join(device))
+    _prepare_data(recipe, overrides, World.join(device))
     return OK
 
 
-def _prepare(recipe: Path, overrides: Overrides, world: "World") -> "tuple[TransformerRecipe, TransformerStep]":
+def _prepare_data(recipe: Path, overrides: Overrides, world: "World") -> "TrainingData":
     """Read a transformer recipe, check it against its training set, and encode what is missing."""
     from cogvideox.settings import read_recipe
+    from cogvideox.training.training_data import TrainingData
     from cogvideox.training.transformer_parts import open_source
     from cogvideox.training.transformer_recipe import TransformerRecipe
-    from cogvideox.training.transformer_step import TransformerStep
 
     settings = read_recipe(recipe, TransformerRecipe, overrides or ())
     console = Console(stderr=True, highlight=False, quiet=not world.is_main)
@@ -113,7 +115,7 @@ def _prepare(recipe: Path, overrides: Overrides, world: "World") -> "tuple[Trans
             console.print(f"encoding {what}: {num_done}/{num_all}", markup=False)
 
     with warnings_shown(console):
-        return settings, TransformerStep(settings, open_source(settings.data), world, on_encoded=show)
+        return TrainingData(settings, open_source(settings.data), world, on_encoded=show)
 
 
 def judge(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
@@ -166,4 +168,6 @@ def _run(
 
 
 def _default_run_dir(recipe: Path) -> Path:
-    return cache_folder() / "runs" / recipe.stem
+    folder = recipe.resolve().parent.name
+    name = recipe.stem if folder == "recipes" else f"{folder}-{recipe.stem}"
+    return cache_folder() / "runs" / name

@@ -57,14 +57,23 @@ def release(model: nn.Module) -> None:
             module.reshard()
 
 
-def to_whole(state: Any) -> Any:
-    """Return a (nested) state with every spread tensor gathered; all processes take part."""
+def whole_tensor(value: Tensor) -> Tensor:
+    """Return a tensor whole, on every process."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def to_whole(state: Any, world: World) -> Any:
+    """Return a (nested) state with every spread tensor gathered, in the main process's CPU memory.
+
+    All processes take part. They hold one whole tensor at a time, and the others keep empty ones.
+    """
     if isinstance(state, DTensor):
-        return state.full_tensor()
+        whole = state.full_tensor()
+        return whole.cpu() if world.is_main else whole.new_empty(0)
     if isinstance(state, dict):
-        return {key: to_whole(value) for key, value in state.items()}
+        return {key: to_whole(value, world) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(to_whole(value) for value in state)
+        return type(state)(to_whole(value, world) for value in state)
     return state
 
 

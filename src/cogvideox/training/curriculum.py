@@ -190,9 +190,7 @@ def stage_clips(
     Raises:
         ValueError: a filter names a score that no clip has, or no clip is left.
     """
-    is_kept = np.ones(len(table), dtype=bool)
-    for score_filter in stage.filters:
-        is_kept &= _passes(table, score_filter, is_kept)
+    is_kept = _passes_all(table, stage)
     ratio = autoencoder.spatial_compression_ratio
     multiple_px = ratio * transformer.patch_size
     short_px = np.minimum(table.height_px, table.width_px)
@@ -216,6 +214,18 @@ def stage_clips(
     rows = np.arange(len(table))
     clips = StageClips(rows, num_frames, height_px, width_px, np.where(num_frames > 1, fps, 0.0))
     return clips.select(is_kept)
+
+
+def num_passing(table: ClipTable, stage: Stage) -> int:
+    """Return how many clips pass a stage's filters, whatever their size."""
+    return int(_passes_all(table, stage).sum())
+
+
+def _passes_all(table: ClipTable, stage: Stage) -> NDArray[np.bool_]:
+    is_kept = np.ones(len(table), dtype=bool)
+    for score_filter in stage.filters:
+        is_kept &= _passes(table, score_filter, is_kept)
+    return is_kept
 
 
 def _passes(table: ClipTable, score_filter: ScoreFilter, is_kept: NDArray[np.bool_]) -> NDArray[np.bool_]:

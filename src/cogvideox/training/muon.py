@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cogvideox.parallel.sharding import replicated_like, to_whole
+from cogvideox.parallel.sharding import replicated_like, whole_tensor
 
 # Quintic iteration whose fixed points have all singular values near 1 (coefficients from the method's publication).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is not None:
                     by_shape[weight.shape[0], weight[0].numel()].append(weight)
             for shape, weights in by_shape.items():
-                directions = [to_whole(self._direction(weight, group["momentum"])).flatten(1) for weight in weights]
+                directions = [whole_tensor(self._direction(weight, group["momentum"])).flatten(1) for weight in weights]
                 updates = orthogonalise(torch.stack(directions).to(self.dtype))
                 # An orthogonal (m, n) matrix has elements of size 1 / sqrt(max(m, n)); AdamW's are about 0.2.
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5

@@ -16,6 +16,7 @@ from cogvideox.training.curriculum import (
     Stage,
     StageClips,
     epoch_samples,
+    num_passing,
     num_tokens,
     pack_settings,
     stage_at,
@@ -100,6 +101,8 @@ class StepPlan:
         self.clips: list[StageClips] = []
         """Of each stage, for training."""
         self.held_out_clips: list[StageClips] = []
+        self.num_left_out: list[int] = []
+        """Clips that pass the filters of a stage but are too small for it."""
         for index, (stage, config) in enumerate(zip(self.stages, self.configs, strict=True)):
             try:
                 clips = stage_clips(table, stage, config, autoencoder)
@@ -108,6 +111,7 @@ class StepPlan:
             except ValueError as error:
                 raise ValueError(f"stages[{index}]: {error}") from None
             self.clips.append(training)
+            self.num_left_out.append(num_passing(table, stage) - len(clips))
             self.held_out_clips.append(clips.select(~is_training[clips.rows]))
         self._epoch: _CurrentEpoch | None = None
 

@@ -28,6 +28,7 @@ from cogvideox.data.stage_world.source import StageWorldClips
 from cogvideox.machine import cache_folder
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.transformer import ExpertTransformer
+from cogvideox.parallel.world import World
 from cogvideox.presets import PRESETS
 from cogvideox.training.lora import add_lora, save_lora
 from cogvideox.training.transformer_recipe import DataSettings, ImageToVideoSettings, TransformerRecipe, recipe_path
@@ -133,11 +134,17 @@ def open_source(data: DataSettings) -> ClipSource:
     return source
 
 
-def make_transformer(recipe: TransformerRecipe, configs: PartConfigs, device: torch.device) -> ExpertTransformer:
-    """Return the transformer in float32: new, or the start's, widened or with adapters as the recipe says."""
+def make_transformer(recipe: TransformerRecipe, configs: PartConfigs, world: World) -> ExpertTransformer:
+    """Return the transformer: new, or the start's, widened or with adapters as the recipe says.
+
+    Trained weights are float32. Frozen ones beside adapters have the dtype that is computed in, but for several
+    processes, which spread weights of one dtype only.
+    """
     if configs.start is None:
-        return ExpertTransformer(configs.transformer).to(device)
-    transformer = ExpertTransformer.load(configs.start, device=device)
+        return ExpertTransformer(configs.transformer).to(world.device)
+    is_narrow = recipe.method == "lora" and world.size == 1
+    dtype = recipe.compute_dtype if is_narrow else torch.float32
+    transformer = ExpertTransformer.load(configs.start, device=world.device, dtype=dtype)
     if transformer.config.in_channels != configs.transformer.in_channels:
         transformer = widen_for_images(transformer, configs.transformer)
     if recipe.method == "lora":

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from cogvideox.data.stage_world.source import StageWorldSettings
 from cogvideox.presets import PresetName
 from cogvideox.training.curriculum import Stage, stage_at
@@ -97,6 +99,10 @@ class SampleSettings:
     """How many captions are taken if there are no prompts."""
     num_steps: int = 25
     guidance_scale: float = 6.0
+    height_px: int | None = None
+    """As the width and the number of frames by default that of the stage, which takes long for a large model."""
+    width_px: int | None = None
+    num_frames: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,11 @@ class TransformerRecipe:
     """Checkpoint directory with ``text_encoder/`` and ``tokenizer/``; ``start`` by default."""
     cache_dir: str | None = None
     """Where encoded clips are kept; by default a folder of the user's cache for this autoencoder."""
+    is_encoded_ahead: bool = True
+    """Encode all clips before the first step; otherwise each when it is needed first, which a run from scratch can do
+    only with a ``scaling_factor``."""
+    scaling_factor: float | None = None
+    """Latents are multiplied by it; by default the start's, or from scratch what gives them a deviation of 1."""
     has_cached_text: bool = False
     """Keep the embeddings of captions too: needed once, a text encoder of gigabytes is not loaded again."""
     method: Literal["full", "lora"] = "full"
@@ -144,6 +155,10 @@ class TransformerRecipe:
         for name in ("autoencoder", "text_encoder"):
             if self.start is None and getattr(self, name) is None:
                 raise ValueError(f"{name}: expected a checkpoint directory, because there is no start")
+        if not self.is_encoded_ahead and self.start is None and self.scaling_factor is None:
+            raise ValueError(
+                "scaling_factor: expected a number, because is_encoded_ahead is false and there is no start"
+            )
         if self.method == "lora" and self.start is None:
             raise ValueError('start: expected a checkpoint, because method is "lora"')
         if self.method == "lora" and self.optimizer.name == "muon":
@@ -154,6 +169,11 @@ class TransformerRecipe:
                     f"stages[{index}].num_packs_per_step: expected a multiple of num_balanced_ranks "
                     f"({self.num_balanced_ranks}), got {stage.num_packs_per_step}"
                 )
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Of matrix products, and of the frozen parts where nothing is lost by it."""
+        return torch.bfloat16 if self.uses_bfloat16 else torch.float32
 
     @property
     def num_steps(self) -> int:
