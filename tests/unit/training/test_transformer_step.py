@@ -295,6 +295,30 @@ def test_pictures_of_temporal_patches_are_seen_twice(tmp_path: Path, random_chec
     run_steps(step, 1)
 
 
+def test_clips_can_be_encoded_when_they_are_needed(start: Path, tmp_path: Path) -> None:
+    ahead = make_step(make_recipe(start, cache_dir=str(tmp_path / "ahead")))
+    recipe = make_recipe(start, cache_dir=str(tmp_path / "needed"), is_encoded_ahead=False, scaling_factor=0.5)
+    needed = make_step(recipe)
+    assert not list((tmp_path / "needed").glob("shard_*"))
+    for first, second in zip(ahead.make_batch(0).packs, needed.make_batch(0).packs, strict=True):
+        for one, other in zip(first, second, strict=True):
+            assert one.sample == other.sample
+            scale = 0.5 / ahead.data.scaling_factor
+            torch.testing.assert_close(other.latents, one.latents * scale, atol=2e-3, rtol=2e-3)
+    assert list((tmp_path / "needed").glob("shard_*"))
+    run_steps(needed, 1)
+    with pytest.raises(ValueError, match="scaling_factor: expected a number"):
+        dataclasses.replace(recipe, start=None, autoencoder="x", text_encoder="x", scaling_factor=None)
+
+
+def test_captions_are_encoded_once(start: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(start, cache_dir=str(tmp_path), has_cached_text=True)
+    step, plain = make_step(recipe), make_step(make_recipe(start))
+    assert "encoder" not in vars(step.texts) and "encoder" not in vars(make_step(recipe).texts)
+    captions = ["", *step.data.source.table.captions[3]]
+    torch.testing.assert_close(step.texts.get(captions), plain.texts.get(captions))
+
+
 def test_timesteps_cover_the_range_over_packs_and_processes(start: Path) -> None:
     step = make_step(make_recipe(start, stages=(dataclasses.replace(STAGE, num_packs_per_step=4, pack_tokens=320),)))
     for index in range(5):
