@@ -27,7 +27,7 @@ def measure(rounds: int) -> Sequence[Result]:
 
 def _deviation(num_samples: int, is_uniform: bool) -> float:
     from cogvideox import VideoGenerator
-    from cogvideox.data.stage_world import load_fluent_art
+    from cogvideox.data.clips import ClipShape
     from cogvideox.data.stage_world.source import StageWorldClips, StageWorldSettings
     from cogvideox.diffusion.loss import velocity_loss
     from cogvideox.diffusion.noise_schedule import NoiseSchedule
@@ -36,8 +36,8 @@ def _deviation(num_samples: int, is_uniform: bool) -> float:
 
     generator = VideoGenerator.load("tiny", dtype="float32")
     transformer, autoencoder = generator.transformer, generator.autoencoder
-    clips = StageWorldClips(StageWorldSettings(num_clips=64, seed=5), load_fluent_art())
-    shape = clips.shape(0)
+    clips = StageWorldClips(StageWorldSettings(num_clips=64, seed=5))
+    shape = ClipShape(num_frames=17, height_px=64, width_px=96, fps=8.0)
     with torch.no_grad():
         pixels = torch.stack([to_tensor(clips.read(index, shape)) for index in range(64)])
         latents = torch.cat([autoencoder.encode(batch).mode() for batch in pixels.split(8)])

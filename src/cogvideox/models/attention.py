@@ -17,12 +17,14 @@ from torch.nn.attention.varlen import varlen_attn
 
 from cogvideox.models.sequence_layout import SequenceLayout
 
-AttentionBackend = Literal["sdpa", "blockwise", "matmul", "flex", "varlen"]
+AttentionBackend = Literal["sdpa", "blockwise", "matmul", "mixed", "flex", "varlen"]
 
 MAX_BLOCK_ROWS = 256
 """Queries of one head that "blockwise" takes at a time: a matrix product's speed, and scores that stay in a cache."""
 MIN_BLOCKWISE_TOKENS = 512
 """Segments below this fit sdpa's own blocks well."""
+MAX_MATMUL_TOKENS = 800
+"""Up to here, with gradients and on a CPU, writing scores out is faster than sdpa's kernel."""
 MAX_ROUNDED_SCORE = 10.0
 """Up to here `choose_backend` has scores rounded to bfloat16, an error of at most 2^-9 of a score."""
 
@@ -45,6 +47,7 @@ def attention(
               speed.
             - "matmul": writes all scores out, which costs memory quadratic in the segment but, on a CPU and for a few
               hundred tokens, a third of sdpa's time with gradients.
+            - "mixed": "matmul" for segments of up to `MAX_MATMUL_TOKENS`, "sdpa" for longer ones; to train on a CPU.
             - "flex": one call for a whole pack, under a block mask; meant for `torch.compile` on CUDA.
             - "varlen": one call of torch's variable-length flash attention for a whole pack; CUDA, bfloat16 or float16.
 
@@ -64,6 +67,8 @@ def attention(
 def _attend(query: Tensor, key: Tensor, value: Tensor, backend: AttentionBackend) -> Tensor:
     # Views only: sdpa's kernels take strided heads and return them so that merging heads needs no copy.
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    if backend == "mixed":
+        backend = "matmul" if query.shape[2] <= MAX_MATMUL_TOKENS else "sdpa"
     if backend == "sdpa":
         return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
     if backend == "flex":

@@ -129,13 +129,6 @@ class StepPlan:
         num_samples = len(epoch_samples(clips, stage.image_share, np.random.default_rng(0)).clips)
         check_lengths(np.ones(num_samples, dtype=np.int64), settings)
 
-    def longest_sample(self, stage: int) -> int:
-        """Return the tokens of a stage's longest sample, text included."""
-        return int(self._lengths(self.clips[stage], stage).max())
-
-    def _lengths(self, clips: StageClips, stage: int) -> NDArray[np.int64]:
-        return num_tokens(clips.num_frames, clips.height_px, clips.width_px, self.configs[stage], self.autoencoder)
-
     def wanted(self) -> list[tuple[int, ClipShape]]:
         """Return every clip and shape that the run needs, once each."""
         everything = [*self.clips, *self.held_out_clips]

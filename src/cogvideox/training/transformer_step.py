@@ -45,9 +45,6 @@ from cogvideox.training.update_guard import UpdateGuard
 
 logger = logging.getLogger(__name__)
 
-MAX_MATMUL_TOKENS = 800
-"""On a CPU, up to this many tokens of the longest segment writing scores out is faster than sdpa's kernel."""
-
 
 class TransformerStep:
     """Trains the transformer of a recipe on packs; see `cogvideox.training.loop.TrainStep`."""
@@ -65,6 +62,8 @@ class TransformerStep:
         self.plan, self.texts, self.noise_schedule = data.plan, data.texts, data.noise_schedule
         self.model = make_transformer(recipe, configs, world)
         self.model.gradient_checkpointing = recipe.has_gradient_checkpointing
+        if world.device.type == "cpu":
+            self.model.attention_backend = "mixed"
         blocks = cast(list[TransformerBlock], list(self.model.transformer_blocks))
         # Modulations of all blocks are computed before the first: their layers stay with the whole model.
         groups = [[block.attn1, block.ff] for block in blocks]
@@ -79,11 +78,7 @@ class TransformerStep:
         if stage == self._stage:
             return
         self._stage = stage
-        config = self.plan.configs[stage]
-        self.model.set_positions(config)
-        if self.world.device.type == "cpu":
-            is_short = self.plan.longest_sample(stage) <= MAX_MATMUL_TOKENS
-            self.model.attention_backend = "matmul" if is_short else None
+        self.model.set_positions(self.plan.configs[stage])
 
     def make_batch(self, step: int) -> StepBatch:
         """Return this process's part of a step."""
