@@ -179,6 +179,8 @@ def test_two_processes_train_as_one(folder: Path, whole_run: Path) -> None:
         ("stages.0.num_step=1", 2, "did you mean 'num_steps'?"),
         ("stages.0.positions=extrapolat", 2, "expected one of 'keep', 'extrapolate', 'interpolate'"),
         ("start=nowhere", 3, "nowhere"),
+        ("samples.num_prompts=-1", 2, "num_prompts of 0 or more"),
+        ("run.max_gradient_norm=0", 2, "max_gradient_norm: expected a positive number"),
         ("stages.1.min_short_side_px=1000", 2, "stages[1]: no clip is left"),
     ],
 )
@@ -187,3 +189,11 @@ def test_bad_recipes_are_refused_before_the_first_step(folder: Path, tmp_path, c
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:
+    for device in ("cuda", "gpu"):
+        done = run("train transformer", folder, "--device", device)
+        assert done.returncode == 2, done.stderr
+        assert "device: expected one of this machine's (cpu" in " ".join(done.stderr.split())

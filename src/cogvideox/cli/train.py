@@ -93,7 +93,7 @@ def encode(recipe: Path, *, device: str = "cpu", overrides: Overrides = None) ->
     """
     from cogvideox.parallel.world import World
 
-    _prepare_data(recipe, overrides, World.join(device))
+    _prepare_data(recipe, [*(overrides or ()), "is_encoded_ahead=true"], World.join(device))
     return OK
 
 

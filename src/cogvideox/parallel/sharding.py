@@ -93,7 +93,7 @@ def replicated_like(whole: Tensor, reference: Tensor) -> Tensor:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
-    """Give an optimizer a state that `to_whole` gathered."""
+    """Give an optimizer what it remembered, from a state that `to_whole` gathered; its settings stay its own."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states = {
         index: {
@@ -104,4 +104,4 @@ def load_optimizer(optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> N
         }
         for index, values in whole["state"].items()
     }
-    optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

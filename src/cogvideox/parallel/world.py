@@ -2,10 +2,13 @@
 
 import os
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+MAX_WAIT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,11 @@ class World:
         """Join the processes that ``torchrun`` started (gloo on CPUs, NCCL on CUDA); alone without it.
 
         On CUDA every process of a machine takes the GPU of its ``LOCAL_RANK``.
+
+        Raises:
+            ValueError: this machine has no such device.
         """
-        device = torch.device(device)
+        device = parse_device(device)
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls(device=device)
@@ -30,7 +36,8 @@ class World:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            # Processes wait for each other while one encodes, or reads a state of many gigabytes.
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=MAX_WAIT)
         return cls(distributed.get_rank(), size, device)
 
     @property
@@ -65,3 +72,13 @@ class World:
         """Return when all processes have come here."""
         if self.size > 1:
             distributed.barrier()
+
+
+def parse_device(name: str | torch.device) -> torch.device:
+    """Return a device by name. Raises ValueError if there is none of that name on this machine."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = str(name).partition(":")[0]
+    if not available.get(kind):
+        known = ", ".join(device for device, is_there in available.items() if is_there)
+        raise ValueError(f"device: expected one of this machine's ({known}), got {str(name)!r}")
+    return torch.device(name)

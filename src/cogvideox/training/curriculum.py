@@ -74,7 +74,7 @@ class Stage:
     def __post_init__(self) -> None:
         names = "num_steps learning_rate height_px width_px max_duration_s pack_tokens num_packs_per_step fps"
         for name in names.split():
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if self.image_share is not None and not 0 <= self.image_share <= 1:
             raise ValueError(f"image_share: expected 0 to 1, got {self.image_share}")

@@ -46,12 +46,16 @@ class LoopSettings:
 
     def __post_init__(self) -> None:
         self._require_positive("log_every_steps", "sample_every_steps", "num_kept_states")
+        if not self.max_gradient_norm > 0:  # infinite: never clipped
+            raise ValueError(f"max_gradient_norm: expected a positive number, got {self.max_gradient_norm}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay: expected 0 to below 1, got {self.average_decay}")
         if self.save_every_steps < 0:
             raise ValueError(f"save_every_steps: expected 0 or more, got {self.save_every_steps}")
 
     def _require_positive(self, *fields: str) -> None:
         for field in fields:
-            if getattr(self, field) <= 0:
+            if not 0 < getattr(self, field) < math.inf:
                 raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
 
 

@@ -83,9 +83,11 @@ def make_optimizers(
     learning_rate: float,
     weight_decay: float,
     dtype: torch.dtype,
+    betas: tuple[float, float] = (0.9, 0.99),
+    eps: float = 1e-8,
 ) -> tuple[Muon, torch.optim.AdamW]:
     """Return Muon for the parameters that ``is_hidden`` (name, parameter) picks and AdamW for all others."""
     hidden = [parameter for name, parameter in module.named_parameters() if is_hidden(name, parameter)]
     others = [parameter for name, parameter in module.named_parameters() if not is_hidden(name, parameter)]
     muon = Muon(hidden, learning_rate=learning_rate, weight_decay=weight_decay, dtype=dtype)
-    return muon, torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    return muon, torch.optim.AdamW(others, lr=learning_rate, betas=betas, eps=eps, weight_decay=0.0)

@@ -72,13 +72,15 @@ class SampleLoader:
             cached = self.cache.read(self.table.clip_ids[row], self.table.versions[row], sample.shape)
             latents = self._draw_latents(cached, sample, rng)
         except ValueError as error:
-            self._report(row, str(error))
+            if not self.cache.is_rejected(self.table.clip_ids[row], self.table.versions[row], sample.shape):
+                self._report(row, str(error))
             return None
         caption = self._draw_caption(row, rng)
         noise = torch.randn(latents.shape, generator=_torch_generator(rng))
         image_latents = None
         if self.image_encoder is not None:
-            image_latents = self.image_encoder.condition(latents, cached.first_frame, rng)
+            is_picture = sample.is_first_frame or sample.shape.num_frames == 1
+            image_latents = self.image_encoder.condition(latents, cached.first_frame, rng, is_picture=is_picture)
         return LoadedSample(sample=sample, latents=latents, noise=noise, caption=caption, image_latents=image_latents)
 
     def _draw_latents(self, cached: CachedClip, sample: Sample, rng: np.random.Generator) -> Tensor:
@@ -115,7 +117,9 @@ class ImageEncoder:
         # Parity: version 1.5 was trained with its images divided (tests/parity/test_tasks.py).
         self.image_scale = 1 / self.latent_scale if config.invert_scale_latents else self.latent_scale
 
-    def condition(self, latents: Tensor, first_frame: Tensor, rng: np.random.Generator) -> Tensor:
+    def condition(
+        self, latents: Tensor, first_frame: Tensor, rng: np.random.Generator, *, is_picture: bool = False
+    ) -> Tensor:
         """Return latents (C, T, H, W) that are zero where nothing is given.
 
         A sample sees its first frame, with noise of its own strength, or several of its first latents with the same
@@ -128,7 +132,7 @@ class ImageEncoder:
         generator = _torch_generator(rng)
         condition = torch.zeros_like(latents)
         num_frames = latents.shape[1]
-        if is_dropped or num_frames == 1:
+        if is_dropped or is_picture:
             return condition
         if continues:
             num_known = int(rng.integers(1, num_frames))

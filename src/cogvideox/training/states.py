@@ -73,7 +73,7 @@ class StateStore:
                 raise DamagedStateError(f"{path}: expected {mark['bytes']} bytes, got {num_bytes}")
             if _checksum(path) != mark["crc32"]:
                 raise DamagedStateError(f"{path}: its content has changed since it was written (checksum)")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except OSError as error:
             raise DamagedStateError(f"{path}: {error.strerror or error}") from None
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:

@@ -3,6 +3,7 @@
 Every process computes the same plan and takes its packs of it. A resumed run begins at the epoch it was in.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from cogvideox.training.curriculum import (
 )
 from cogvideox.training.frame_packing import Epoch, check_lengths, pack_epoch, packs_of_rank
 
-_PACKING, _SAMPLE, _TIMESTEPS, _HELD_OUT = range(4)
+_PACKING, _SAMPLE, _TIMESTEPS = range(3)
 """What random numbers are for: each has its own, so none depends on how many others were drawn."""
 
 
@@ -94,7 +95,8 @@ class StepPlan:
         self.seed, self.num_balanced_ranks = seed, num_balanced_ranks
         if num_held_out >= len(table):
             raise ValueError(f"validation.num_clips: expected fewer than the {len(table)} clips, got {num_held_out}")
-        order = np.random.default_rng((seed, _HELD_OUT)).permutation(len(table))
+        # By the clips' names: a clip that is added later moves no other one to the other side, but for one at most.
+        order = np.argsort([_digest(seed, clip_id) for clip_id in table.clip_ids], kind="stable")
         self.held_out: NDArray[np.int64] = np.sort(order[:num_held_out])
         """Rows kept apart."""
         is_training = ~np.isin(np.arange(len(table)), self.held_out)
@@ -116,9 +118,16 @@ class StepPlan:
         self._epoch: _CurrentEpoch | None = None
 
     def _check_fit(self, clips: StageClips, stage: Stage, config: TransformerConfig) -> None:
-        lengths = num_tokens(clips.num_frames, clips.height_px, clips.width_px, config, self.autoencoder)
+        samples = epoch_samples(clips, stage.image_share, np.random.default_rng(0))
+        if not len(samples.clips):
+            raise ValueError(
+                f"no sample is left: {len(clips)} clips beside those of validation.num_clips, image_share "
+                f"{stage.image_share}; add clips, or change these two"
+            )
+        num_frames = np.where(stage.image_share == 1, 1, clips.num_frames)
+        lengths = num_tokens(num_frames, clips.height_px, clips.width_px, config, self.autoencoder)
         settings = pack_settings(stage, config, self.num_balanced_ranks)
-        if len(lengths) and lengths.max() > stage.pack_tokens:
+        if lengths.max() > stage.pack_tokens:
             longest = int(lengths.argmax())
             shape, name = clips.shape(longest), self.table.clip_ids[clips.rows[longest]]
             raise ValueError(
@@ -126,14 +135,15 @@ class StepPlan:
                 f"of {shape.height_px}x{shape.width_px} px), got {stage.pack_tokens}; raise it, or lower "
                 "max_duration_s or the stage's size"
             )
-        num_samples = len(epoch_samples(clips, stage.image_share, np.random.default_rng(0)).clips)
-        check_lengths(np.ones(num_samples, dtype=np.int64), settings)
+        check_lengths(np.ones(len(samples.clips), dtype=np.int64), settings)
 
     def wanted(self) -> list[tuple[int, ClipShape]]:
         """Return every clip and shape that the run needs, once each."""
-        everything = [*self.clips, *self.held_out_clips]
-        pairs = ((int(clips.rows[index]), clips.shape(index)) for clips in everything for index in range(len(clips)))
-        return list(dict.fromkeys(pairs))
+        return _pairs([*self.clips, *self.held_out_clips])
+
+    def wanted_for_validation(self) -> list[tuple[int, ClipShape]]:
+        """Return those of the clips kept apart."""
+        return _pairs(self.held_out_clips)
 
     def step(self, step: int, *, rank: int = 0, world_size: int = 1) -> PlannedStep:
         """Return a process's packs of a step of the run."""
@@ -160,8 +170,9 @@ class StepPlan:
         return {} if epoch is None else {"stage": epoch.stage, "epoch": epoch.number, "first_step": epoch.first_step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._epoch = self._make_epoch(state["stage"], state["epoch"], state["first_step"]) if state else None
+        """Go on where `state_dict` was taken; a state of a stage that is gone says nothing."""
+        is_known = bool(state) and state["stage"] < len(self.stages)
+        self._epoch = self._make_epoch(state["stage"], state["epoch"], state["first_step"]) if is_known else None
 
     def _epoch_at(self, stage: int, place: int) -> _CurrentEpoch:
         epoch = self._epoch
@@ -190,3 +201,12 @@ class StepPlan:
             shape=clips.shape(index),
             is_first_frame=bool(epoch.samples.is_first_frame[sample]),
         )
+
+
+def _pairs(clips_of_stages: Sequence[StageClips]) -> list[tuple[int, ClipShape]]:
+    pairs = ((int(clips.rows[index]), clips.shape(index)) for clips in clips_of_stages for index in range(len(clips)))
+    return list(dict.fromkeys(pairs))
+
+
+def _digest(seed: int, clip_id: str) -> str:
+    return hashlib.sha256(f"{seed}\n{clip_id}".encode()).hexdigest()

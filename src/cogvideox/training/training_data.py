@@ -76,8 +76,10 @@ class TrainingData:
         self.noise_schedule = NoiseSchedule(configs.noise_schedule)
         self.autoencoder = load_autoencoder(configs, self.world.device)
         self.cache = self._open_cache()
+        wanted = self.plan.wanted() if recipe.is_encoded_ahead else self.plan.wanted_for_validation()
+        self._encode(wanted, partial(on_encoded, "clips"))
         if recipe.is_encoded_ahead:
-            self._encode(self.plan.wanted(), partial(on_encoded, "clips"))
+            self._check_encoded()
         self.scaling_factor = self._scaling_factor()
         self.autoencoder.config = dataclasses.replace(configs.autoencoder, scaling_factor=self.scaling_factor)
         self.texts = TextEmbeddings(
@@ -113,6 +115,17 @@ class TrainingData:
             logger.warning("%s: left out: %s", rejected.clip_id, rejected.reason)
         self.world.wait()
         self.cache.refresh()
+
+    def _check_encoded(self) -> None:
+        table = self.source.table
+        for index, clips in enumerate(self.plan.clips):
+            keys = ((table.clip_ids[row], table.versions[row]) for row in clips.rows)
+            shapes = (clips.shape(place) for place in range(len(clips)))
+            if all(self.cache.is_rejected(*key, shape) for key, shape in zip(keys, shapes, strict=True)):
+                raise ValueError(
+                    f"stages[{index}]: none of its {len(clips)} clips could be encoded; the reasons are in "
+                    f"{self.cache.folder / 'rejected.jsonl'}"
+                )
 
     def _encode_captions(self, on_encoded: Callable[[int, int], None]) -> None:
         captions = [caption for wordings in self.source.table.captions for caption in wordings]

@@ -31,7 +31,8 @@ class OptimizerSettings:
     """How weights are updated."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    """"muon" is for the matrices of the blocks, the rest takes AdamW; not with LoRA."""
+    """"muon" is for the matrices of the blocks, which alone have the weight decay then; the rest takes AdamW. Not with
+    LoRA."""
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
@@ -104,6 +105,12 @@ class SampleSettings:
     width_px: int | None = None
     num_frames: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.num_prompts < 0 or not 1 <= self.num_steps <= 1000 or not self.guidance_scale >= 0:
+            raise ValueError(
+                "samples: expected num_prompts of 0 or more, num_steps of 1 to 1000, guidance_scale from 0"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerRecipe:
@@ -164,6 +171,11 @@ class TransformerRecipe:
         if self.method == "lora" and self.optimizer.name == "muon":
             raise ValueError('optimizer.name: expected "adamw", because method is "lora"')
         for index, stage in enumerate(self.stages):
+            if self.method == "lora" and stage.positions != "keep":
+                raise ValueError(
+                    f'stages[{index}].positions: expected "keep", because method is "lora" and an adapter holds no '
+                    "configuration"
+                )
             if stage.num_packs_per_step % self.num_balanced_ranks:
                 raise ValueError(
                     f"stages[{index}].num_packs_per_step: expected a multiple of num_balanced_ranks "

@@ -1,6 +1,6 @@
 """Clips generated while a transformer is trained, to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
 from cogvideox.media.contact_sheet import save_contact_sheet
-from cogvideox.media.video import to_frames, write_video
+from cogvideox.media.pictures import fit_pictures
+from cogvideox.media.video import to_frames, to_tensor, write_video
 from cogvideox.models.autoencoder import VideoAutoencoder
 from cogvideox.models.transformer import ExpertTransformer
+from cogvideox.training.sample_loading import ImageEncoder
 from cogvideox.training.text_embeddings import TextEmbeddings
 from cogvideox.training.transformer_recipe import SampleSettings
 
@@ -30,8 +32,8 @@ class SampleRequest:
     """(C, T, H, W) of the latents, padding of temporal patches included."""
     num_padding_frames: int
     fps: float
-    image_latents: Sequence[Tensor] | None = None
-    """(C, 1, H, W) of each prompt, scaled, for image-to-video models."""
+    pictures: Sequence[Callable[[], Tensor]] | None = None
+    """Of each prompt, for image-to-video models: what reads (3, 1, height, width) in [-1, 1], of any size."""
 
 
 @torch.no_grad()
@@ -44,6 +46,7 @@ def generate_samples(
     settings: SampleSettings,
     *,
     scaling_factor: float,
+    image_encoder: ImageEncoder | None = None,
 ) -> list[np.ndarray]:
     """Return a video (T, H, W, 3) uint8 per prompt, one at a time as memory goes."""
     device = autoencoder.device
@@ -53,7 +56,7 @@ def generate_samples(
             text=texts.get([prompt]).to(device),
             negative_text=texts.get([""]).to(device) if settings.guidance_scale > 1 else None,
             guidance_scale=settings.guidance_scale,
-            image_latents=_whole_condition(request, index, device),
+            image_latents=None if image_encoder is None else _condition(request, index, image_encoder).to(device),
         )
         noise = torch.randn((1, *request.shape), generator=torch.Generator().manual_seed(index)).to(device)
         *_, state = denoise(model, DenoiseState(0, noise), schedule.plan(settings.num_steps), conditioning)
@@ -62,12 +65,16 @@ def generate_samples(
     return videos
 
 
-def _whole_condition(request: SampleRequest, index: int, device: torch.device) -> Tensor | None:
-    if request.image_latents is None:
-        return None
+def _condition(request: SampleRequest, index: int, encoder: ImageEncoder) -> Tensor:
+    """Return the latents (1, C, T, H, W) of a picture in the first frame, zero behind it."""
+    assert request.pictures is not None
+    ratio = encoder.autoencoder.config.spatial_compression_ratio
+    height_px, width_px = (ratio * side for side in request.shape[2:])
+    frame = to_frames(request.pictures[index]()[None])[0]
+    picture = to_tensor(fit_pictures(frame, height_px=height_px, width_px=width_px))
     condition = torch.zeros(1, *request.shape)
-    condition[0, :, :1] = request.image_latents[index]
-    return condition.to(device)
+    condition[0, :, :1] = encoder.encode(picture, 0.0, torch.Generator().manual_seed(index))
+    return condition
 
 
 def write_sheet(path: Path, videos: Sequence[np.ndarray], prompts: Sequence[str], fps: float) -> None:

@@ -50,6 +50,10 @@ class UpdateGuard:
             )
         return False
 
+    def forget(self) -> None:
+        """Learn anew what is usual, because something else is trained on from here."""
+        self._norms.clear()
+
     def _is_usual(self, loss: float, gradient_norm: float) -> bool:
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             return False

@@ -14,6 +14,7 @@ from cogvideox.models.transformer import ExpertTransformer
 from cogvideox.training.curriculum import Stage
 from cogvideox.training.transformer_parts import widen_for_images
 from cogvideox.training.transformer_recipe import (
+    DataSettings,
     ImageToVideoSettings,
     LoraSettings,
     OptimizerSettings,
@@ -24,6 +25,8 @@ from cogvideox.training.transformer_step import TransformerStep, make_segments
 from training_runs import DATA, STAGE, TRANSFORMER, make_recipe, make_step, run_rank, run_steps, write_start
 
 pytestmark = pytest.mark.slow
+
+PICTURES = DataSettings(stage_world=dataclasses.replace(DATA, lengths=(1,)))
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +152,58 @@ def test_a_restored_step_goes_on_bit_by_bit(start: Path) -> None:
     second = make_step(recipe)
     second.load_state_dict(first.state_dict())
     run_steps(second, 2, first=5)
-    assert closeness(whole.state_dict()["model"], second.state_dict()["model"]) == 0
+    assert_same(whole.state_dict(), second.state_dict())
+    at_border = make_step(recipe)
+    run_steps(at_border, 4)
+    resumed = make_step(recipe)
+    resumed.load_state_dict(at_border.state_dict())
+    run_steps(resumed, 3, first=4)
+    assert_same(whole.state_dict(), resumed.state_dict())
+    # A state of a stage that is gone: the weights go on.
+    shorter = make_step(make_recipe(start, stages=stages[:1]))
+    shorter.load_state_dict(second.state_dict())
+
+
+def assert_same(first, second) -> None:
+    if isinstance(first, Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_same(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        for pair in zip(first, second, strict=True):
+            assert_same(*pair)
+    else:
+        assert first == second
+
+
+def test_changed_optimizer_settings_count_when_a_run_goes_on(start: Path) -> None:
+    first = make_step(make_recipe(start))
+    run_steps(first, 1)
+    second = make_step(make_recipe(start, optimizer=OptimizerSettings(weight_decay=0.5)))
+    second.load_state_dict(first.state_dict())
+    assert second.optimizers[0].param_groups[0]["weight_decay"] == 0.5
+    muon = make_step(make_recipe(start, optimizer=OptimizerSettings(name="muon", beta2=0.9)))
+    assert muon.optimizers[1].param_groups[0]["betas"] == (0.9, 0.9)
+
+
+def test_held_out_clips_are_known_by_their_names(start: Path) -> None:
+    def held_out(num_clips: int) -> set[str]:
+        data = DataSettings(stage_world=dataclasses.replace(DATA, num_clips=num_clips))
+        step = make_step(make_recipe(start, data=data, validation=ValidationSettings(num_clips=4)))
+        return {step.data.source.table.clip_ids[row] for row in step.plan.held_out}
+
+    assert len(held_out(12) & held_out(13)) >= 3
+
+
+def test_a_training_set_that_cannot_be_encoded_is_refused(start: Path, tmp_path: Path, monkeypatch) -> None:
+    def refuse(source, index, shape):
+        raise ValueError("no such frames")
+
+    monkeypatch.setattr("cogvideox.data.stage_world.source.StageWorldClips.read", refuse)
+    with pytest.raises(ValueError, match=r"stages\[0\]: none of its 12 clips could be encoded"):
+        make_step(make_recipe(start, cache_dir=str(tmp_path)))
 
 
 def test_stages_change_positions_and_the_checkpoint_says_so(start: Path, tmp_path: Path) -> None:
@@ -293,6 +347,14 @@ def test_pictures_of_temporal_patches_are_seen_twice(tmp_path: Path, random_chec
         for loaded in pack:
             assert torch.equal(loaded.latents[:, 0], loaded.latents[:, 1])
     run_steps(step, 1)
+    sees_image = make_step(
+        make_recipe(tmp_path, image_to_video=ImageToVideoSettings(dropout=0.0), cache_dir=str(tmp_path / "latents"))
+    )
+    for pack in sees_image.make_batch(0).packs:
+        for loaded in pack:
+            assert loaded.image_latents is not None
+            is_picture = loaded.sample.shape.num_frames == 1
+            assert bool(loaded.image_latents.abs().sum()) != is_picture
 
 
 def test_clips_can_be_encoded_when_they_are_needed(start: Path, tmp_path: Path) -> None:
@@ -307,6 +369,8 @@ def test_clips_can_be_encoded_when_they_are_needed(start: Path, tmp_path: Path) 
             torch.testing.assert_close(other.latents, one.latents * scale, atol=2e-3, rtol=2e-3)
     assert list((tmp_path / "needed").glob("shard_*"))
     run_steps(needed, 1)
+    validated = make_step(dataclasses.replace(recipe, validation=ValidationSettings(num_clips=2)))
+    assert "validation_loss" in validated.validate()
     with pytest.raises(ValueError, match="scaling_factor: expected a number"):
         dataclasses.replace(recipe, start=None, autoencoder="x", text_encoder="x", scaling_factor=None)
 
@@ -342,6 +406,8 @@ def test_timesteps_cover_the_range_over_packs_and_processes(start: Path) -> None
         ({"validation": ValidationSettings(num_clips=12)}, "validation.num_clips: expected fewer than the 12 clips"),
         ({"stages": (dataclasses.replace(STAGE, num_packs_per_step=13),)}, "at most one per sample"),
         ({"stages": (dataclasses.replace(STAGE, min_short_side_px=100),)}, r"stages\[0\]: no clip is left"),
+        ({"samples": SampleSettings(height_px=24)}, r"samples, in stages\[0\]: height_px: expected a multiple of 16"),
+        ({"stages": (dataclasses.replace(STAGE, image_share=0.0),), "data": PICTURES}, "no sample is left: 12 clips"),
         ({"method": "lora", "image_to_video": ImageToVideoSettings()}, "cannot widen"),
         ({"method": "lora", "lora": LoraSettings(target_modules=("to_x",))}, "no linear layer .* named ...to_x"),
     ],
@@ -357,6 +423,10 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(start: Path, ch
         ({"stages": ()}, "stages: expected at least one"),
         ({"start": None}, "autoencoder: expected a checkpoint directory"),
         ({"method": "lora", "optimizer": OptimizerSettings(name="muon")}, 'optimizer.name: expected "adamw"'),
+        (
+            {"method": "lora", "stages": (dataclasses.replace(STAGE, positions="extrapolate"),)},
+            'positions: expected "keep"',
+        ),
         ({"num_balanced_ranks": 4}, r"stages\[0\].num_packs_per_step: expected a multiple of num_balanced_ranks"),
     ],
 )

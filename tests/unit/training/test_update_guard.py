@@ -62,3 +62,12 @@ def test_a_restored_guard_decides_alike() -> None:
 def test_settings_out_of_range() -> None:
     with pytest.raises(ValueError, match="max_ratio"):
         UpdateGuard(max_ratio=1.0)
+
+
+def test_what_is_usual_is_learned_anew_when_something_else_is_trained_on() -> None:
+    guard = UpdateGuard()
+    assert all(guard.allows(1.0, 1.0) for _ in range(30))
+    assert not guard.allows(1.0, 20.0)
+    guard.forget()
+    assert all(guard.allows(1.0, 20.0) for _ in range(30))
+    assert guard.num_skipped == 1
