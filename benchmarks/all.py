@@ -17,6 +17,8 @@ NAMES = (
     "transformer_forward",
     "transformer_long",
     "transformer_training_step",
+    "packed_training",
+    "uniform_sampling",
     "prompt_to_mp4",
     "start_up",
 )
