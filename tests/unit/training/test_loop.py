@@ -99,6 +99,15 @@ def test_settings_out_of_range(field: str) -> None:
         settings(1, **{field: -1})
 
 
+@pytest.fixture
+def heeds_interruptions():
+    """Python's own handler, also where these tests run in the background, to which shells forbid SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interruptions")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_completes_the_step_and_saves(tmp_path: Path, number: signal.Signals) -> None:
     class Interrupted(LineStep):
@@ -114,6 +123,7 @@ def test_a_signal_completes_the_step_and_saves(tmp_path: Path, number: signal.Si
     assert newest_state(tmp_path)["step"] == 8 and len(StateStore(tmp_path / "state", 2).committed_steps()) == 1
 
 
+@pytest.mark.usefixtures("heeds_interruptions")
 def test_a_second_interruption_is_at_once(tmp_path: Path) -> None:
     class Impatient(LineStep):
         def make_batch(self, step: int) -> torch.Tensor:
