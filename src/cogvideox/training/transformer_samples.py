@@ -47,19 +47,23 @@ def generate_samples(
     *,
     scaling_factor: float,
     image_encoder: ImageEncoder | None = None,
+    uses_bfloat16: bool = False,
 ) -> list[np.ndarray]:
     """Return a video (T, H, W, 3) uint8 per prompt, one at a time as memory goes."""
     device = autoencoder.device
     videos = []
     for index, prompt in enumerate(request.prompts):
         conditioning = Conditioning(
-            text=texts.get([prompt]).to(device),
-            negative_text=texts.get([""]).to(device) if settings.guidance_scale > 1 else None,
+            text=texts.get([prompt]).to(device, model.dtype),
+            negative_text=texts.get([""]).to(device, model.dtype) if settings.guidance_scale > 1 else None,
             guidance_scale=settings.guidance_scale,
-            image_latents=None if image_encoder is None else _condition(request, index, image_encoder).to(device),
+            image_latents=None
+            if image_encoder is None
+            else _condition(request, index, image_encoder).to(device, model.dtype),
         )
         noise = torch.randn((1, *request.shape), generator=torch.Generator().manual_seed(index)).to(device)
-        *_, state = denoise(model, DenoiseState(0, noise), schedule.plan(settings.num_steps), conditioning)
+        with torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16):
+            *_, state = denoise(model, DenoiseState(0, noise), schedule.plan(settings.num_steps), conditioning)
         clean = state.latents[:, :, request.num_padding_frames :]
         videos.append(to_frames(autoencoder.decode(clean / scaling_factor))[0])
     return videos

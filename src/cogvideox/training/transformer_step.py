@@ -182,6 +182,7 @@ class TransformerStep:
                 settings,
                 scaling_factor=self.data.scaling_factor,
                 image_encoder=self.data.loader.image_encoder,
+                uses_bfloat16=self.recipe.uses_bfloat16,
             )
             values = self.validate()
             release(self.model)

@@ -322,6 +322,26 @@ def test_image_to_video_from_a_text_to_video_model(start: Path, tmp_path: Path) 
     assert video.frames.shape == (9, 32, 48, 3)
 
 
+@pytest.mark.parametrize("kind", ["full", "lora", "image-to-video"])
+def test_in_bfloat16(start: Path, tmp_path: Path, kind: str) -> None:
+    changes: dict = {"method": "lora", "lora": LoraSettings(rank=4, alpha=4.0)} if kind == "lora" else {}
+    changes |= {"image_to_video": ImageToVideoSettings()} if kind == "image-to-video" else {}
+    recipe = make_recipe(
+        start,
+        uses_bfloat16=True,
+        has_cached_text=True,
+        cache_dir=str(tmp_path / "cache"),
+        samples=SampleSettings(num_prompts=1, num_steps=2),
+        validation=ValidationSettings(num_clips=1),
+        **changes,
+    )
+    step = make_step(recipe)
+    run_steps(step, 2)
+    assert step.guard.num_skipped == 0
+    assert step.write_samples(tmp_path / "sheet.png")["validation_loss"] > 0
+    step.save_checkpoint(tmp_path / "model")
+
+
 def test_image_noise_has_the_published_spread(start: Path) -> None:
     step = make_step(make_recipe(start, image_to_video=ImageToVideoSettings(dropout=0.0)))
     encoder = step.data.loader.image_encoder
