@@ -14,7 +14,7 @@ ALLOWED = {
     "models": ROOT,
     "diffusion": ROOT,
     "media": ROOT,
-    "parallel": ROOT,
+    "parallel": ROOT | {"models"},
     "checkpoints": ROOT | {"models", "diffusion"},
     "generation": ROOT | {"models", "diffusion", "media", "parallel", "checkpoints"},
     "data": ROOT | {"models", "media", "checkpoints"},

@@ -49,6 +49,14 @@ SamplerName = Literal["ddim", "dpm-published", "dpmpp-2m", "dpmpp-2m-sde"]
 """How a step is taken; `cogvideox.diffusion.samplers` has them."""
 
 
+NormScope = Literal["chunk", "clip", "frame"]
+"""Over which frames a group norm of the VAE pools: a chunk's (published), the whole clip's, or each frame's alone."""
+
+
+UpsamplingOrder = Literal["published", "paper"]
+"""Which upsamplings of the VAE's decoder double time: the first ones (public code and weights) or the last (paper)."""
+
+
 GuidanceMode = Literal["constant", "published", "rising", "falling"]
 """How the guidance scale changes over the steps; see `cogvideox.diffusion.guidance`."""
 
@@ -176,6 +184,9 @@ class TransformerConfig(ComponentConfig):
         return self.out_channels if self.out_channels is not None else self.in_channels
 
 
+_PUBLISHED_BLOCK, _OWN_BLOCK = "CogVideoX", "UnpublishedCogVideoX"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(ComponentConfig):
     """Shape of the 3D causal VAE (paper section 2.1)."""
@@ -206,8 +217,13 @@ class AutoencoderConfig(ComponentConfig):
     use_post_quant_conv: bool = False
     invert_scale_latents: bool = False
     """The published 1.5 models divide (not multiply) the conditioning image's latent by ``scaling_factor``."""
+    norm_scope: NormScope = "chunk"
+    """With "frame", chunks make no difference; with "clip", a clip is one chunk, in the memory that it takes."""
+    upsampling_order: UpsamplingOrder = "published"
 
     def __post_init__(self) -> None:
+        _require_choice(self, "norm_scope")
+        _require_choice(self, "upsampling_order")
         _require_positive(self, "in_channels out_channels latent_channels layers_per_block norm_num_groups norm_eps")
         _require_positive(self, "sample_height sample_width scaling_factor")
         _require(len(self.block_out_channels) >= 2, "block_out_channels", "at least 2 stages", self.block_out_channels)
@@ -235,6 +251,32 @@ class AutoencoderConfig(ComponentConfig):
     def spatial_compression_ratio(self) -> int:
         """Pixels per latent row or column."""
         return 2 ** (len(self.block_out_channels) - 1)
+
+    @property
+    def is_published_function(self) -> bool:
+        """Whether other readers of the format compute the same from the same weights."""
+        return self.norm_scope == "chunk" and self.upsampling_order == "published"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build from the contents of a config file; errors as in `ComponentConfig.from_json`."""
+        read = dict(values)
+        for key in ("down_block_types", "up_block_types"):
+            if isinstance(read.get(key), list):
+                read[key] = [str(name).replace(_OWN_BLOCK, _PUBLISHED_BLOCK) for name in read[key]]
+        return super().from_json(read)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values: those of the format only, unless this is another function.
+
+        Then the names of block types are changed too: other readers stop at them, rather than compute something else.
+        """
+        values = super().to_json()
+        if self.is_published_function:
+            return {key: value for key, value in values.items() if key not in ("norm_scope", "upsampling_order")}
+        for key in ("down_block_types", "up_block_types"):
+            values[key] = [name.replace(_PUBLISHED_BLOCK, _OWN_BLOCK) for name in values[key]]
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

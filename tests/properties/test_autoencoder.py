@@ -5,10 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogvideox.configs import AutoencoderConfig
+from cogvideox.configs import AutoencoderConfig, NormScope
 from cogvideox.models import autoencoder
 from cogvideox.models.autoencoder import VideoAutoencoder
-from cogvideox.models.autoencoder_blocks import NormScope
 from random_checkpoint import randomise
 
 pytestmark = pytest.mark.slow

@@ -19,11 +19,11 @@ from cogvideox.training.loop import TrainStep
 
 SIGNATURES = {
     CausalConv3d.forward: "self x past",
-    Decoder.forward: "self latents state workspace *is_end_of_clip",
+    Decoder.forward: "self latents state workspace *is_end_of_clip *neighbours",
     VideoAutoencoder.load: "directory *device *dtype *variant *norm_scope",
-    VideoAutoencoder.encode: "self video *tiling",
-    VideoAutoencoder.decode: "self latents *tiling",
-    VideoAutoencoder.decode_stream: "self latents *tiling",
+    VideoAutoencoder.encode: "self video *tiling *chunk_sizes *neighbours",
+    VideoAutoencoder.decode: "self latents *tiling *chunk_sizes *neighbours",
+    VideoAutoencoder.decode_stream: "self latents num_latent_frames *tiling *chunk_sizes *neighbours",
     ExpertTransformer.load: "directory *device *dtype *variant *quantization",
     ExpertTransformer.forward: "self latents text train_timestep *image_latents *offset",
     ExpertTransformer.forward_packed: "self segments",

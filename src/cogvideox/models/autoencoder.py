@@ -8,7 +8,7 @@ Axes: B batch, C channels, T frames, H W rows and columns (lower case: latent).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cogvideox.component_files import load_component, save_component
-from cogvideox.configs import AutoencoderConfig
+from cogvideox.configs import AutoencoderConfig, NormScope
 from cogvideox.models.autoencoder_blocks import (
     ChunkPass,
     Downsample,
     LatentNorm,
-    NormScope,
     ResidualBlock,
     ScopedGroupNorm,
     Upsample,
 )
 from cogvideox.models.causal_conv import CausalConv3d
+from cogvideox.models.neighbours import ALONE, Neighbours
 from cogvideox.models.reused_memory import Workspace, borrow_workspace
 from cogvideox.models.tiling import TileGrid, Tiling
 
@@ -76,7 +76,6 @@ def _residual_block(
     in_channels: int,
     out_channels: int,
     *,
-    norm_scope: NormScope,
     num_latent_channels: int | None,
 ) -> ResidualBlock:
     return ResidualBlock(
@@ -84,7 +83,7 @@ def _residual_block(
         out_channels,
         num_groups=config.norm_num_groups,
         norm_eps=config.norm_eps,
-        norm_scope=norm_scope,
+        norm_scope=config.norm_scope,
         activation=config.act_fn,
         num_latent_channels=num_latent_channels,
     )
@@ -93,12 +92,12 @@ def _residual_block(
 class Encoder(nn.Module):
     """Pixels to the parameters of the latents' Gaussian."""
 
-    def __init__(self, config: AutoencoderConfig, norm_scope: NormScope = "chunk") -> None:
+    def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         widths = config.block_out_channels
         num_time_halvings = config.temporal_compression_ratio.bit_length() - 1
 
-        block = partial(_residual_block, config, norm_scope=norm_scope, num_latent_channels=None)
+        block = partial(_residual_block, config, num_latent_channels=None)
         self.conv_in = CausalConv3d(config.in_channels, widths[0], kernel_size=3)
         self.down_blocks = nn.ModuleList()
         for level, width in enumerate(widths):
@@ -108,17 +107,23 @@ class Encoder(nn.Module):
             downsample = None if is_last else Downsample(width, halves_time=level < num_time_halvings)
             self.down_blocks.append(_Stage(blocks, downsample))
         self.mid_block = _Stage([block(widths[-1], widths[-1]) for _ in range(2)], None)
-        self.norm_out = ScopedGroupNorm(config.norm_num_groups, widths[-1], 1e-6, norm_scope)
+        self.norm_out = ScopedGroupNorm(config.norm_num_groups, widths[-1], 1e-6, config.norm_scope)
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, kernel_size=3)
 
     def forward(
-        self, pixels: Tensor, state: EncoderState, workspace: Workspace | None = None, *, is_end_of_clip: bool = False
+        self,
+        pixels: Tensor,
+        state: EncoderState,
+        workspace: Workspace | None = None,
+        *,
+        is_end_of_clip: bool = False,
+        neighbours: Neighbours = ALONE,
     ) -> tuple[Tensor, EncoderState]:
         """Encode one chunk (B, 3, T, H, W) in [-1, 1] to mean and log variance (B, 2Z, t, h, w).
 
         The remaining arguments are as for `ChunkPass`.
         """
-        chunk = ChunkPass(state.pasts, None, workspace, is_end_of_clip=is_end_of_clip)
+        chunk = ChunkPass(state.pasts, None, workspace, is_end_of_clip=is_end_of_clip, neighbours=neighbours)
         x = chunk.convolve(self.conv_in, pixels)
         for stage in self.down_blocks:
             x = stage(x, chunk)
@@ -132,15 +137,17 @@ class Decoder(nn.Module):
     """Latents to pixels; every norm is conditioned on the latents.
 
     Parity: the first two upsamplings double time and the last does not, as in the public code and weights; the
-    paper's text and figure say the opposite.
+    paper's text and figure say the opposite (``upsampling_order``).
     """
 
-    def __init__(self, config: AutoencoderConfig, norm_scope: NormScope = "chunk") -> None:
+    def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         widths = config.block_out_channels[::-1]
         num_time_doublings = config.temporal_compression_ratio.bit_length() - 1
+        num_first = 0 if config.upsampling_order == "published" else len(widths) - 1 - num_time_doublings
+        levels_that_double_time = range(num_first, num_first + num_time_doublings)
 
-        block = partial(_residual_block, config, norm_scope=norm_scope, num_latent_channels=config.latent_channels)
+        block = partial(_residual_block, config, num_latent_channels=config.latent_channels)
         self.conv_in = CausalConv3d(config.latent_channels, widths[0], kernel_size=3)
         self.mid_block = _Stage([block(widths[0], widths[0]) for _ in range(2)], None)
         self.up_blocks = nn.ModuleList()
@@ -148,19 +155,25 @@ class Decoder(nn.Module):
             width_before = widths[max(level - 1, 0)]
             blocks = [block(width_before if i == 0 else width, width) for i in range(config.layers_per_block + 1)]
             is_last = level == len(widths) - 1
-            upsample = None if is_last else Upsample(width, doubles_time=level < num_time_doublings)
+            upsample = None if is_last else Upsample(width, doubles_time=level in levels_that_double_time)
             self.up_blocks.append(_Stage(blocks, upsample))
-        self.norm_out = LatentNorm(widths[-1], config.latent_channels, config.norm_num_groups, norm_scope)
+        self.norm_out = LatentNorm(widths[-1], config.latent_channels, config.norm_num_groups, config.norm_scope)
         self.conv_out = CausalConv3d(widths[-1], config.out_channels, kernel_size=3)
 
     def forward(
-        self, latents: Tensor, state: DecoderState, workspace: Workspace | None = None, *, is_end_of_clip: bool = False
+        self,
+        latents: Tensor,
+        state: DecoderState,
+        workspace: Workspace | None = None,
+        *,
+        is_end_of_clip: bool = False,
+        neighbours: Neighbours = ALONE,
     ) -> tuple[Tensor, DecoderState]:
         """Decode one chunk (B, Z, t, h, w) to pixels (B, 3, T, H, W), nominally in [-1, 1].
 
         The remaining arguments are as for `ChunkPass`.
         """
-        chunk = ChunkPass(state.pasts, latents, workspace, is_end_of_clip=is_end_of_clip)
+        chunk = ChunkPass(state.pasts, latents, workspace, is_end_of_clip=is_end_of_clip, neighbours=neighbours)
         x = chunk.convolve(self.conv_in, latents)
         x = self.mid_block(x, chunk)
         for stage in self.up_blocks:
@@ -199,20 +212,12 @@ class VideoAutoencoder(nn.Module):
     ``config.scaling_factor``.
     """
 
-    def __init__(self, config: AutoencoderConfig, *, norm_scope: NormScope = "chunk") -> None:
-        """Build with random weights.
-
-        Args:
-            config: shape.
-            norm_scope: over which frames group norms pool. Only "chunk" is the published function. With "frame", chunks
-                make no difference; with "clip", a clip is one chunk, in the memory that it takes. It is no part of the
-                checkpoint format: load a model with the scope that it was trained with.
-        """
+    def __init__(self, config: AutoencoderConfig, *, norm_scope: NormScope | None = None) -> None:
+        """Build with random weights; ``norm_scope`` takes the place of the configuration's."""
         super().__init__()
-        self.config = config
-        self.norm_scope: NormScope = norm_scope
-        self.encoder = Encoder(config, norm_scope)
-        self.decoder = Decoder(config, norm_scope)
+        self.config = config if norm_scope is None else replace(config, norm_scope=norm_scope)
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
         self._workspaces: list[Workspace] = []
         _use_channels_last(self)
 
@@ -224,11 +229,11 @@ class VideoAutoencoder(nn.Module):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         variant: str | None = None,
-        norm_scope: NormScope = "chunk",
+        norm_scope: NormScope | None = None,
     ) -> Self:
         """Load a checkpoint directory or its ``vae/`` folder; ``variant`` is a precision's name, as in "fp16".
 
-        Raises ValueError on a damaged or foreign one.
+        ``norm_scope`` takes the place of the configuration's. Raises ValueError on a damaged or foreign one.
         """
         make = partial(cls, norm_scope=norm_scope)
         model = load_component(directory, "vae", make, AutoencoderConfig, device=device, dtype=dtype, variant=variant)
@@ -236,8 +241,12 @@ class VideoAutoencoder(nn.Module):
         return model
 
     def save(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json`` and weights, in ``dtype`` if given, as a checkpoint's ``vae/`` folder."""
-        save_component(self, directory, "AutoencoderKLCogVideoX", dtype=dtype)
+        """Write ``config.json`` and weights, in ``dtype`` if given, as a checkpoint's ``vae/`` folder.
+
+        Other readers of the format refuse a model of another norm scope or upsampling order than the published.
+        """
+        class_name = "AutoencoderKLCogVideoX" if self.config.is_published_function else type(self).__name__
+        save_component(self, directory, class_name, dtype=dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -249,20 +258,47 @@ class VideoAutoencoder(nn.Module):
         """Of the weights."""
         return self.encoder.conv_in.conv.weight.device
 
-    def encode(self, video: Tensor, *, tiling: Tiling | None = None) -> GaussianPosterior:
+    @property
+    def norm_scope(self) -> NormScope:
+        """Over which frames group norms pool."""
+        return self.config.norm_scope
+
+    def encode(
+        self,
+        video: Tensor,
+        *,
+        tiling: Tiling | None = None,
+        chunk_sizes: Sequence[int] | None = None,
+        neighbours: Neighbours = ALONE,
+    ) -> GaussianPosterior:
         """Encode (B, 3, T, H, W) in [-1, 1] to a posterior over (B, Z, t, H/8, W/8).
 
-        T is 1 + 4k, or 4k (whose first frames then have no latent of their own, as published). With ``tiling``, a
-        frame larger than a tile is encoded tile by tile.
-        Raises ValueError if H or W is not a multiple of the spatial compression, or the tiles do not fit the latents.
+        Args:
+            video: T is 1 + 4k, or 4k (whose first frames then have no latent of their own, as published).
+            tiling: a frame larger than a tile is encoded tile by tile.
+            chunk_sizes: frames of every chunk; by default the published ones.
+            neighbours: the rest of a clip of which the video is one part (`cogvideox.parallel`). A part cut in time is
+                one chunk.
+
+        Raises:
+            ValueError: H or W is not a multiple of the spatial compression, the tiles do not fit the latents, or the
+                chunks not the frames.
         """
         num_frames = self._checked_pixels(video).shape[2]
-        chunks = list(self.encode_stream([video], num_frames, tiling=tiling))
+        chunks = list(
+            self.encode_stream([video], num_frames, tiling=tiling, chunk_sizes=chunk_sizes, neighbours=neighbours)
+        )
         moments = torch.cat([torch.cat([chunk.mean, chunk.log_variance], dim=1) for chunk in chunks], dim=2)
         return GaussianPosterior(moments)
 
     def encode_stream(
-        self, pieces: Iterable[Tensor], num_frames: int, *, tiling: Tiling | None = None
+        self,
+        pieces: Iterable[Tensor],
+        num_frames: int,
+        *,
+        tiling: Tiling | None = None,
+        chunk_sizes: Sequence[int] | None = None,
+        neighbours: Neighbours = ALONE,
     ) -> Iterator[GaussianPosterior]:
         """Encode a video that need never be in memory as a whole, chunk by chunk.
 
@@ -270,6 +306,8 @@ class VideoAutoencoder(nn.Module):
             pieces: (B, 3, n, H, W) each, in order, of any lengths n; taken as they are needed.
             num_frames: of all pieces together. It has to be known, because a remainder belongs to the first chunk.
             tiling: as for `encode`.
+            chunk_sizes: likewise.
+            neighbours: likewise.
 
         Yields:
             The posterior of every chunk; together they are that of `encode`. Memory does not depend on the length.
@@ -280,9 +318,10 @@ class VideoAutoencoder(nn.Module):
         grid = None if tiling is None else TileGrid.for_encoding(tiling, self.config.spatial_compression_ratio)
         if num_frames < 1:
             raise ValueError(f"num_frames: expected at least 1, got {num_frames}")
-        sizes = self._chunk_sizes(num_frames, NUM_FRAMES_PER_ENCODER_CHUNK)
-        chunks = _regroup(map(self._checked_pixels, pieces), sizes)
-        for moments in _run_chunks(self.encoder, chunks, len(sizes), grid, self._workspaces):
+        sizes = self._sizes(num_frames, chunk_sizes, neighbours, self.encoder_chunk_sizes(num_frames))
+        chunks = regroup_frames(map(self._checked_pixels, pieces), sizes, "num_frames")
+        neighbours = _of_clip(neighbours, num_frames, chunk_sizes)
+        for moments in _run_chunks(self.encoder, chunks, len(sizes), grid, self._workspaces, neighbours):
             yield GaussianPosterior(moments)
 
     def _checked_pixels(self, video: Tensor) -> Tensor:
@@ -293,33 +332,103 @@ class VideoAutoencoder(nn.Module):
             raise ValueError(f"video: height and width must be multiples of {ratio} px, got {tuple(video.shape[3:])}")
         return video
 
-    def decode_stream(self, latents: Tensor, *, tiling: Tiling | None = None) -> Iterator[Tensor]:
-        """Decode (B, Z, t, h, w) chunk by chunk: yields pixels (B, 3, T, H, W) in [-1, 1] (clamp before showing).
+    def decode_stream(
+        self,
+        latents: Tensor | Iterable[Tensor],
+        num_latent_frames: int | None = None,
+        *,
+        tiling: Tiling | None = None,
+        chunk_sizes: Sequence[int] | None = None,
+        neighbours: Neighbours = ALONE,
+    ) -> Iterator[Tensor]:
+        """Decode (B, Z, t, h, w) chunk by chunk; memory does not depend on the length.
 
-        Memory does not depend on the length. With ``tiling``, a frame larger than a tile is decoded tile by tile.
-        Raises ValueError if the latents have another number of channels, or the tiles do not fit the latents.
+        Args:
+            latents: all of them, or pieces (B, Z, n, h, w) in order, of any lengths n, taken as they are needed.
+            num_latent_frames: of all pieces together; a remainder belongs to the first chunk.
+            tiling: as for `encode`.
+            chunk_sizes: likewise, in latent frames.
+            neighbours: likewise.
+
+        Yields:
+            Pixels (B, 3, T, H, W) in [-1, 1] (clamp before showing).
+
+        Raises:
+            ValueError: another number of channels or of frames, or tiles or chunks that do not fit.
         """
+        if isinstance(latents, Tensor):
+            pieces, num_latent_frames = [latents], latents.shape[2] if latents.ndim == 5 else 1
+        else:
+            pieces = latents
+            if num_latent_frames is None:
+                raise ValueError("num_latent_frames: expected the number of latent frames of all pieces, got None")
+        grid = None if tiling is None else TileGrid.for_decoding(tiling, self.config.spatial_compression_ratio)
+        if num_latent_frames < 1:
+            raise ValueError(f"num_latent_frames: expected at least 1, got {num_latent_frames}")
+        sizes = self._sizes(num_latent_frames, chunk_sizes, neighbours, self.decoder_chunk_sizes(num_latent_frames))
+        chunks = regroup_frames(map(self._checked_latents, pieces), sizes, "num_latent_frames")
+        neighbours = _of_clip(neighbours, num_latent_frames, chunk_sizes)
+        yield from _run_chunks(self.decoder, chunks, len(sizes), grid, self._workspaces, neighbours)
+
+    def _checked_latents(self, latents: Tensor) -> Tensor:
         if latents.ndim != 5 or latents.shape[1] != self.config.latent_channels:
             expected = f"(B, {self.config.latent_channels}, t, h, w)"
             raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")
-        grid = None if tiling is None else TileGrid.for_decoding(tiling, self.config.spatial_compression_ratio)
-        sizes = self._chunk_sizes(latents.shape[2], NUM_LATENT_FRAMES_PER_DECODER_CHUNK)
-        yield from _run_chunks(self.decoder, latents.split(sizes, dim=2), len(sizes), grid, self._workspaces)
+        return latents
 
-    def decode(self, latents: Tensor, *, tiling: Tiling | None = None) -> Tensor:
-        """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t."""
-        return torch.cat(list(self.decode_stream(latents, tiling=tiling)), dim=2)
+    def decode(
+        self,
+        latents: Tensor,
+        *,
+        tiling: Tiling | None = None,
+        chunk_sizes: Sequence[int] | None = None,
+        neighbours: Neighbours = ALONE,
+    ) -> Tensor:
+        """Decode (B, Z, t, h, w) to pixels (B, 3, T, 8h, 8w), nominally in [-1, 1]; T = 4t - 3, or 4t for even t.
 
-    def _chunk_sizes(self, num_frames: int, chunk_size: int) -> list[int]:
-        """Return the frames of every chunk; the remainder belongs to the first."""
+        The arguments are those of `decode_stream`.
+        """
+        chunks = self.decode_stream(latents, tiling=tiling, chunk_sizes=chunk_sizes, neighbours=neighbours)
+        return torch.cat(list(chunks), dim=2)
+
+    def encoder_chunk_sizes(self, num_frames: int) -> list[int]:
+        """Return the frames of every chunk in which a clip is encoded; a remainder belongs to the first."""
+        return self._published_chunk_sizes(num_frames, NUM_FRAMES_PER_ENCODER_CHUNK)
+
+    def decoder_chunk_sizes(self, num_latent_frames: int) -> list[int]:
+        """Return the latent frames of every chunk in which a clip is decoded; a remainder belongs to the first."""
+        return self._published_chunk_sizes(num_latent_frames, NUM_LATENT_FRAMES_PER_DECODER_CHUNK)
+
+    def _published_chunk_sizes(self, num_frames: int, chunk_size: int) -> list[int]:
         if self.norm_scope == "clip":
             return [num_frames]
         num_chunks = max(num_frames // chunk_size, 1)
         return [num_frames - (num_chunks - 1) * chunk_size] + [chunk_size] * (num_chunks - 1)
 
+    def _sizes(
+        self, num_frames: int, chunk_sizes: Sequence[int] | None, neighbours: Neighbours, published: list[int]
+    ) -> list[int]:
+        """Return the frames of every chunk: those asked for, one of a part, or the published ones."""
+        if chunk_sizes is None:
+            return [num_frames] if neighbours.with_past is not None else published
+        if min(chunk_sizes, default=0) < 1 or sum(chunk_sizes) != num_frames:
+            raise ValueError(f"chunk_sizes: expected {num_frames} frames in all, got {list(chunk_sizes)}")
+        return list(chunk_sizes)
 
-def _regroup(pieces: Iterator[Tensor], sizes: Sequence[int]) -> Iterator[Tensor]:
-    """Cut and join (B, C, n, H, W) along time into pieces of the given sizes, which must use them up."""
+
+def _of_clip(neighbours: Neighbours, num_frames: int, chunk_sizes: Sequence[int] | None) -> Neighbours:
+    """Let chunks of any sizes know whether the first frame of the clip is alone in time."""
+    if chunk_sizes is None or neighbours.has_odd_clip is not None:
+        return neighbours
+    return replace(neighbours, has_odd_clip=num_frames % 2 == 1)
+
+
+def regroup_frames(pieces: Iterator[Tensor], sizes: Sequence[int], count: str) -> Iterator[Tensor]:
+    """Cut and join (B, C, n, H, W) along time into pieces of the given sizes, which must use them up.
+
+    Raises:
+        ValueError: there are fewer or more frames; ``count`` names the argument that said how many.
+    """
     rest: Tensor | None = None
     num_done = 0
     for size in sizes:
@@ -328,14 +437,14 @@ def _regroup(pieces: Iterator[Tensor], sizes: Sequence[int]) -> Iterator[Tensor]
             piece = next(pieces, None)
             if piece is None:
                 num_frames = num_done + sum(part.shape[2] for part in parts)
-                raise ValueError(f"pieces: expected {sum(sizes)} frames in all (num_frames), got {num_frames}")
+                raise ValueError(f"pieces: expected {sum(sizes)} frames in all ({count}), got {num_frames}")
             parts.append(piece)
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
         rest = joined[:, :, size:]
         num_done += size
         yield joined[:, :, :size]
     if (rest is not None and rest.shape[2]) or next(pieces, None) is not None:
-        raise ValueError(f"pieces: expected {sum(sizes)} frames in all (num_frames), got more")
+        raise ValueError(f"pieces: expected {sum(sizes)} frames in all ({count}), got more")
 
 
 def _run_chunks(
@@ -344,6 +453,7 @@ def _run_chunks(
     num_chunks: int,
     grid: TileGrid | None,
     workspaces: list[Workspace],
+    neighbours: Neighbours,
 ) -> Iterator[Tensor]:
     """Run chunk after chunk, each tile of a frame with a state of its own."""
     states: list[list[DecoderState]] = []
@@ -357,8 +467,13 @@ def _run_chunks(
                 results.append([])
                 for column, tile in enumerate(row):
                     tile = tile.contiguous(memory_format=torch.channels_last_3d)
-                    is_last = index == num_chunks - 1
-                    result, row_states[column] = coder(tile, row_states[column], workspace, is_end_of_clip=is_last)
+                    result, row_states[column] = coder(
+                        tile,
+                        row_states[column],
+                        workspace,
+                        is_end_of_clip=index == num_chunks - 1,
+                        neighbours=neighbours,
+                    )
                     results[-1].append(result)
             yield grid.join(results) if grid is not None and is_tiled else results[0][0]
 

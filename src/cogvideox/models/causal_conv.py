@@ -34,15 +34,17 @@ class CausalConv3d(nn.Module):
             return self.conv(x), x[:, :, :0]
         if past is None:
             past = x[:, :, :1].expand(-1, -1, self.num_past_frames, -1, -1)
-        return self.convolve_padded(torch.cat([past, x], dim=2))
+        padded = torch.cat([past, x], dim=2)
+        return self.convolve_padded(padded), padded[:, :, x.shape[2] :]
 
-    def convolve_padded(self, padded: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve a chunk with its past in front (B, C, P + T, H, W); returns the same as `forward`."""
-        num_frames = padded.shape[2] - self.num_past_frames
-        new_past = padded[:, :, num_frames:]
-        if _weight_gradient_may_hang(padded, num_output_frames=num_frames):
-            return self._sum_of_frame_convolutions(padded), new_past
-        return self.conv(padded), new_past
+    def convolve_padded(self, padded: Tensor, *, has_all_rows: bool = False) -> Tensor:
+        """Convolve a chunk with its past in front (B, C, P + T, H, W), also with the rows beyond its borders."""
+        if has_all_rows:
+            padding = (0, 0, self.conv.kernel_size[2] // 2)
+            return functional.conv3d(padded, self.conv.weight, self.conv.bias, padding=padding)
+        if _weight_gradient_may_hang(padded, num_output_frames=padded.shape[2] - self.num_past_frames):
+            return self._sum_of_frame_convolutions(padded)
+        return self.conv(padded)
 
     def _sum_of_frame_convolutions(self, padded: Tensor) -> Tensor:
         """Return the same convolution as one 2D convolution per kernel frame."""

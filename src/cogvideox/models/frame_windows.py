@@ -55,6 +55,7 @@ class BlockNorm:
         x: Tensor,
         modulation: LatentModulation | None,
         sample: int,
+        gather_moments: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Take the statistics of one sample.
 
@@ -64,6 +65,7 @@ class BlockNorm:
             x: (B, C, T, H, W).
             modulation: of what is normed; H, W are multiples of its h, w.
             sample: which of the B.
+            gather_moments: as in `Neighbours`, where the frames are a part of those that are normed.
         """
         x = x[sample : sample + 1]
         self._frames = _as_frames(x).contiguous()  # no copy, unless a convolution chose another format
@@ -72,6 +74,8 @@ class BlockNorm:
         wide = torch.promote_types(x.dtype, torch.float32)
         self._weight, self._bias, self._eps = norm.weight.to(wide), norm.bias.to(wide), norm.eps
         self._mean, self._variance = self._statistics(norm.num_groups)
+        if gather_moments is not None:
+            self._pool(norm.num_groups, gather_moments)
         self._modulation = None
         if modulation is not None:
             self._tile_rows = x.shape[3] // modulation.scale.shape[3]
@@ -95,6 +99,14 @@ class BlockNorm:
         square = (shares * (variances + means.square())).sum(0).unflatten(0, (num_groups, -1)).mean(1)
         repeats = means.shape[1] // num_groups
         return mean.repeat_interleave(repeats), (square - mean.square()).clamp_min(0).repeat_interleave(repeats)
+
+    def _pool(self, num_groups: int, gather_moments: Callable[[Tensor], Tensor]) -> None:
+        """Take the statistics of all parts in the place of this one's."""
+        repeats = len(self._mean) // num_groups
+        mean, variance = self._mean[None, ::repeats], self._variance[None, ::repeats]
+        count = torch.full_like(mean, self._frames.numel() // num_groups)
+        mean, variance = pool_moments(gather_moments(torch.stack([mean, variance, count])))
+        self._mean, self._variance = (values[0].repeat_interleave(repeats) for values in (mean, variance))
 
     def _with_norm(self, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         """Return the factor and the term (t, h, w, C) that norm and modulate in one step.
@@ -147,6 +159,14 @@ class BlockNorm:
             return pixels.unflatten(2, (factor.shape[3], -1)).unflatten(1, (factor.shape[1], -1))
 
         torch.addcmul(term, tiles(self._frames[frames, rows]), factor, out=tiles(target))
+
+
+def pool_moments(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (B, G) of all parts from mean, variance and count of each (R, 3, B, G)."""
+    means, variances, counts = moments.unbind(1)
+    shares = counts / counts.sum(0)
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0)
 
 
 def convolve_in_windows(

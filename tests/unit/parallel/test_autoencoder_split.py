@@ -1,0 +1,113 @@
+"""A clip shared by processes: outputs and gradients against one process, chunks in turn and bands of rows."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from autoencoder_ranks import (
+    CONFIG,
+    FRAMES,
+    TrainingCase,
+    infer,
+    inference_cases,
+    make_autoencoder,
+    run_rank,
+    train_alone,
+    training_cases,
+)
+from cogvideox.configs import NormScope
+from cogvideox.parallel.autoencoding import SplitName
+from cogvideox.parallel.frame_split import split_evenly
+
+pytestmark = pytest.mark.slow
+
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[int, list[dict[str, Any]]]:
+    """Results of all cases, by the number of processes and by rank."""
+    of_size: dict[int, list[dict[str, Any]]] = {}
+    for size in FRAMES:
+        folder: Path = tmp_path_factory.mktemp(f"ranks{size}")
+        multiprocessing.spawn(run_rank, (size, folder), nprocs=size)  # pyright: ignore[reportPrivateImportUsage]
+        of_size[size] = [torch.load(folder / f"{rank}.pt") for rank in range(size)]
+    return of_size
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Two threads gain nothing at these sizes, and wait long for each other beside other work."""
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(2)
+
+
+CASES = [(size, case) for size in FRAMES for case in training_cases(size)]
+
+
+@pytest.mark.parametrize("size, case", CASES, ids=[f"{size}: {case.name}" for size, case in CASES])
+def test_parts_of_a_clip_have_its_outputs_and_gradients(size: int, case: TrainingCase, results) -> None:
+    expected = train_alone(case)
+    shared = [of_rank[case.name] for of_rank in results[size]]
+    tolerance = TOLERANCES[case.dtype]
+
+    def check(name: str, of_parts: torch.Tensor, whole: torch.Tensor, scale: float = 1.0) -> None:
+        scale = max(float(whole.abs().max()), scale)
+        error = float((of_parts - whole).abs().max())
+        assert error <= tolerance * scale, f"{name}: {error} of {scale}"
+
+    for name in ("latents", "pixels", "video_gradient"):
+        check(name, torch.cat([part[name] for part in shared], dim=2), expected[name])
+    for name in ("latents", "pixels"):
+        check(f"{name} in place", torch.cat([part[f"{name}_in_place"] for part in shared], dim=2), expected[name])
+    largest = max(float(gradient.abs().max()) for gradient in expected["gradients"].values())
+    for part in shared:
+        assert part["gradients"].keys() == expected["gradients"].keys()
+        for name, gradient in expected["gradients"].items():
+            check(name, part["gradients"][name], gradient, scale=largest)
+
+
+@pytest.mark.parametrize(
+    "size, num_frames, scope, split", [(size, *case) for size in FRAMES for case in inference_cases(size)]
+)
+def test_processes_code_a_video_as_one(size: int, num_frames: int, scope: NormScope, split: SplitName, results) -> None:
+    expected = infer(make_autoencoder(dataclasses.replace(CONFIG, norm_scope=scope), torch.float64), num_frames)
+    assert isinstance(expected, dict)
+    for of_rank in results[size]:
+        found = of_rank[f"{num_frames} {scope} {split}"]
+        if size > 3 and split == "rows":
+            assert "height: expected at least 4 latent rows of 8 each" in found
+            continue
+        if scope == "clip" and split == "frames":
+            if num_frames < 1 + 4 * (size - 1):
+                assert found == f"num_frames: expected at least {1 + 4 * (size - 1)} for {size} processes, got 1"
+                continue
+            del found["sizes"]  # a clip is one chunk, but its parts come one by one
+        for name, value in found.items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize(
+    "num_frames, num_parts, multiple, expected",
+    [(17, 2, 4, [9, 8]), (17, 3, 4, [5, 4, 8]), (16, 3, 4, [4, 4, 8]), (5, 2, 4, [1, 4]), (7, 3, 1, [2, 2, 3])],
+)
+def test_parts_are_even(num_frames: int, num_parts: int, multiple: int, expected: list[int]) -> None:
+    assert split_evenly(num_frames, num_parts, multiple) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((18, 2, 4), r"num_frames: expected k \* 4 or k \* 4 \+ 1, got 18"),
+        ((4, 2, 4), "num_frames: expected at least 8 for 2 processes, got 4"),
+        ((1, 2, 4), "num_frames: expected at least 5 for 2 processes, got 1"),
+    ],
+)
+def test_clips_that_cannot_be_cut(arguments: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_evenly(*arguments)
