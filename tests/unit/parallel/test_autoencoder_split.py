@@ -25,8 +25,6 @@ from cogvideox.parallel.frame_split import split_evenly
 
 pytestmark = pytest.mark.slow
 
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
-
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict[int, list[dict[str, Any]]]:
@@ -52,24 +50,25 @@ CASES = [(size, case) for size in FRAMES for case in training_cases(size)]
 
 @pytest.mark.parametrize("size, case", CASES, ids=[f"{size}: {case.name}" for size, case in CASES])
 def test_parts_of_a_clip_have_its_outputs_and_gradients(size: int, case: TrainingCase, results) -> None:
-    expected = train_alone(case)
+    exact = train_alone(dataclasses.replace(case, dtype=torch.float64))
+    alone = train_alone(case)
+    largest = max(float(gradient.abs().max()) for gradient in exact["gradients"].values())
     shared = [of_rank[case.name] for of_rank in results[size]]
-    tolerance = TOLERANCES[case.dtype]
 
-    def check(name: str, of_parts: torch.Tensor, whole: torch.Tensor, scale: float = 1.0) -> None:
-        scale = max(float(whole.abs().max()), scale)
-        error = float((of_parts - whole).abs().max())
-        assert error <= tolerance * scale, f"{name}: {error} of {scale}"
+    def check(name: str, of_parts: torch.Tensor, rounded: torch.Tensor, exact: torch.Tensor, scale: float) -> None:
+        error, rounding = (float((values - exact).abs().max()) / scale for values in (of_parts, rounded))
+        # In float32 one process rounds too: gradients through norms of few values by up to 5e-5 of the largest.
+        limit = 1e-9 if case.dtype == torch.float64 else max(1e-5, 2 * rounding)
+        assert error <= limit, f"{name}: {error}, {rounding} in one process"
 
-    for name in ("latents", "pixels", "video_gradient"):
-        check(name, torch.cat([part[name] for part in shared], dim=2), expected[name])
-    for name in ("latents", "pixels"):
-        check(f"{name} in place", torch.cat([part[f"{name}_in_place"] for part in shared], dim=2), expected[name])
-    largest = max(float(gradient.abs().max()) for gradient in expected["gradients"].values())
+    for name in ("latents", "pixels", "video_gradient", "latents_in_place", "pixels_in_place"):
+        original = name.removesuffix("_in_place")
+        of_parts = torch.cat([part[name] for part in shared], dim=2)
+        check(name, of_parts, alone[original], exact[original], max(float(exact[original].abs().max()), 1.0))
     for part in shared:
-        assert part["gradients"].keys() == expected["gradients"].keys()
-        for name, gradient in expected["gradients"].items():
-            check(name, part["gradients"][name], gradient, scale=largest)
+        assert part["gradients"].keys() == exact["gradients"].keys()
+        for name, gradient in exact["gradients"].items():
+            check(name, part["gradients"][name], alone["gradients"][name], gradient, largest)
 
 
 @pytest.mark.parametrize(
