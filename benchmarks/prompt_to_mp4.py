@@ -24,7 +24,7 @@ DIFFUSERS = """
 import sys, time, torch
 from diffusers import CogVideoXPipeline
 from cogvideox.checkpoints.directory import EMBEDDED
-from cogvideox.generation.generator import fastest_dtype
+from cogvideox.machine import fastest_dtype
 from cogvideox.media.video import Video
 started_at_s = time.perf_counter()
 pipeline = CogVideoXPipeline.from_pretrained(EMBEDDED / "tiny", torch_dtype=fastest_dtype(torch.device("cpu")))

@@ -1,8 +1,12 @@
-"""What this machine gives a process: a folder to keep things in, and memory; without torch."""
+"""What this machine gives a process: a folder to keep things in, memory and devices; light, without torch."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 GROUPS = Path("/sys/fs/cgroup")
 """Where Linux shows the control group of a container."""
@@ -46,3 +50,28 @@ def group_memory(root: Path | None = None) -> GroupMemory | None:
             files = sum(int(stat.get(f"{prefix}{name}", 0)) for name in ("inactive_file", "active_file"))
             return GroupMemory(limit_bytes=int(limit), used_bytes=max(used - files, 0))
     return None
+
+
+def parse_device(device: str) -> "torch.device":
+    """Return the torch device of a name. Raises ValueError if it is unknown or not available here."""
+    import torch
+
+    try:
+        parsed = torch.device(device)
+        torch.empty(0, device=parsed)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: {device!r} is not available here ({str(error).splitlines()[0]})") from None
+    return parsed
+
+
+def fastest_dtype(device: "torch.device") -> "torch.dtype":
+    """Return bfloat16 where the hardware multiplies it natively, else float32.
+
+    On a CPU without AVX512-BF16 or AMX, bfloat16 is about ten times slower than float32.
+    """
+    import torch
+
+    if device.type == "cpu":
+        has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch.bfloat16

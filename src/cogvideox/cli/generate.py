@@ -1,9 +1,7 @@
 """``cogvideox generate``: a prompt, or a file of prompts, perhaps with an image or a video, to video files."""
 
-import re
 import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,7 +24,7 @@ from cogvideox.cli.request import (
     settings_json,
     split_lora,
 )
-from cogvideox.cli.results import Saving, Target, check_target, resume_decoding, write_result
+from cogvideox.cli.results import Saving, Target, check_target, default_name, resume_decoding, write_result
 from cogvideox.cli.wording import Wording
 from cogvideox.generation.memory_plan import GIB, require_fit
 from cogvideox.machine import cache_folder
@@ -222,7 +220,14 @@ def generate(
     source = check_media(first, limits)
     completed = complete(first, limits, dtype=first.dtype, source=source)
     for target in targets:
-        check_target(target, saving, completed)
+        check_target(
+            target,
+            saving,
+            height_px=completed.height,
+            width_px=completed.width,
+            fps=completed.fps,
+            has_latents=True,
+        )
     if dry_run:
         planned, chosen = plan_settings(first, source=source, staged=staged, memory_gib=memory_gib, is_timed=True)
         return report_plan(first, planned, chosen, wants_json=json)
@@ -403,6 +408,5 @@ def _make_latents(
 
 
 def _default_path(settings: GenerateSettings, folder: Path, index: int | None) -> Path:
-    slug = re.sub(r"[^a-z0-9]+", "-", settings.prompt.lower()).strip("-")[:48] or "video"
-    prefix = datetime.now().strftime("%Y-%m-%d") if index is None else f"{index:03d}"
-    return folder / f"{prefix}_{slug}_{settings.seed}.mp4"
+    prefix = None if index is None else f"{index:03d}"
+    return folder / default_name(settings.prompt, str(settings.seed), prefix=prefix)

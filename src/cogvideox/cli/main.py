@@ -7,18 +7,19 @@ import cyclopts
 from rich.console import Console
 
 import cogvideox
-from cogvideox.cli import convert, evaluate, generate, models, plan, train, verify_parity
+from cogvideox.cli import convert, evaluate, generate, models, plan, reconstruct, train, verify_parity
 from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
     name="cogvideox",
-    help="Text-to-video with CogVideoX: generate, models, convert, train, evaluate.",
+    help="Text-to-video with CogVideoX: generate, reconstruct, models, convert, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 app.command(generate.generate)
 app.command(plan.plan)
+app.command(reconstruct.reconstruct)
 app.command(verify_parity.verify_parity)
 app.command(convert.convert)
 

@@ -73,7 +73,7 @@ def report_error(error: BaseException, code: int, console: Console, *, wants_jso
 def _hint(code: int) -> str:
     return {
         BAD_INPUT: "run the command with --help to see what it takes",
-        BAD_CHECKPOINT: "name an embedded model or a directory that holds model_index.json",
+        BAD_CHECKPOINT: "see the message; a model is named, or is a directory that holds model_index.json",
         OUT_OF_MEMORY: "ask for fewer frames or a smaller size",
     }.get(code, "")
 

@@ -240,7 +240,7 @@ def check_files(settings: GenerateSettings, configs: CheckpointConfigs) -> None:
     """Raise ValueError for devices, dtypes and adapters that cannot be used; uses torch."""
     from cogvideox.checkpoints.lora import read_lora
     from cogvideox.component_files import parse_dtype
-    from cogvideox.generation.generator import parse_device
+    from cogvideox.machine import parse_device
 
     parse_device(settings.device)
     if settings.dtype != "auto":

@@ -1,18 +1,21 @@
-"""What generation leaves on disk: latents while they may be needed, the video, and its settings."""
+"""What commands leave on disk: a video, its settings and, while they may be needed, its latents."""
 
 import json
 import os
+import re
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from cogvideox.cli.output import OK, print_json
-from cogvideox.cli.request import NOT_SETTINGS, GenerateSettings, settings_from
+from cogvideox.cli.request import NOT_SETTINGS, settings_from
 from cogvideox.component_files import write_atomically
 from cogvideox.errors import CheckpointError
 from cogvideox.media.outputs import (
@@ -24,6 +27,7 @@ from cogvideox.media.outputs import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from cogvideox.generation.generator import VideoGenerator
@@ -85,15 +89,27 @@ def _owns_plain_names(beside: Path, stem: str, suffix: str) -> bool:
     return is_there and not beside.with_name(_full_name(stem, suffix) + SETTINGS_SUFFIX).exists()
 
 
-def check_target(target: Target, saving: Saving, settings: GenerateSettings, *, is_resumed: bool = False) -> None:
-    """Raise ValueError before any work if the video could not be written in the end."""
+def default_name(text: str, ending: str, *, prefix: str | None = None, suffix: str = ".mp4") -> str:
+    """Return the name of a video by what it shows: ``2025-01-31_a-fox-in-snow_ENDING.mp4``, today without a prefix."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48] or "video"
+    return f"{prefix or datetime.now().strftime('%Y-%m-%d')}_{slug}_{ending}{suffix}"
+
+
+def check_target(
+    target: Target,
+    saving: Saving,
+    *,
+    height_px: int | None,
+    width_px: int | None,
+    fps: float | None,
+    has_latents: bool = False,
+) -> None:
+    """Raise ValueError before any work if the video, or the latents beside it, could not be written in the end."""
     try:
-        check_output_path(
-            target.name, codec=saving.codec, height_px=settings.height, width_px=settings.width, fps=settings.fps
-        )
+        check_output_path(target.name, codec=saving.codec, height_px=height_px, width_px=width_px, fps=fps)
     except ValueError as error:
         raise ValueError(f"--out {target.name}: {error}") from None
-    for path in (target.path, target.settings_path, *([] if is_resumed else [target.latents_path])):
+    for path in (target.path, target.settings_path, *([target.latents_path] if has_latents else [])):
         if path.exists() and not saving.is_forced:
             raise ValueError(f"--out: {path} exists; give --force to replace it")
     ancestor = target.path.absolute().parent
@@ -121,7 +137,7 @@ def write_result(
     target.path.parent.mkdir(parents=True, exist_ok=True)
     kept = _keep_latents(latents, target, settings, console)
     try:
-        num_frames = _write_video(generator, latents, target, settings, saving)
+        num_frames = write_frames(generator.decode_frames(latents), target, settings, saving)
     except BaseException:
         if kept is not None:
             command = f"cogvideox generate --resume {shlex.quote(str(kept))}"
@@ -151,14 +167,12 @@ def _keep_latents(latents: "Tensor", target: Target, settings: dict[str, Any], c
     return kept
 
 
-def _write_video(
-    generator: "VideoGenerator", latents: "Tensor", target: Target, settings: dict[str, Any], saving: Saving
-) -> int:
+def write_frames(chunks: "Iterable[np.ndarray]", target: Target, settings: dict[str, Any], saving: Saving) -> int:
+    """Write frames (T, H, W, 3) uint8 as they come, and the settings beside them; return the number of frames."""
     from cogvideox.media.writers import write_video
 
-    frames = generator.decode_frames(latents)
     num_frames = write_video(
-        target.name, frames, fps=settings["fps"], codec=saving.codec, settings=json.dumps(settings, ensure_ascii=False)
+        target.name, chunks, fps=settings["fps"], codec=saving.codec, settings=json.dumps(settings, ensure_ascii=False)
     )
     try:
         write_atomically(target.settings_path, json.dumps(settings, indent=2) + "\n")
@@ -192,7 +206,7 @@ def resume_decoding(
     values |= {name: value for name, value in given.items() if value is not None}
     settings = settings_from({key: value for key, value in values.items() if key not in NOT_SETTINGS}, str(path))
     target = Target.named(f"{path.parent}/{name}" if out is None else out)
-    check_target(target, saving, settings, is_resumed=True)
+    check_target(target, saving, height_px=settings.height, width_px=settings.width, fps=settings.fps)
     from cogvideox.generation.generator import VideoGenerator
 
     is_tiled = bool(settings.tiling)
@@ -200,7 +214,7 @@ def resume_decoding(
         settings.model, device=settings.device, dtype=settings.dtype, is_staged=True, is_tiled=is_tiled
     )
     values |= {"tiling": is_tiled}
-    num_frames = _write_video(generator, latents, target, values, saving)
+    num_frames = write_frames(generator.decode_frames(latents), target, values, saving)
     print(f"{target.path}  ({num_frames} frames, decoded from {path.name})", flush=True)
     if wants_json:
         print_json({"ok": True, "data": {"path": str(target.path), "num_frames_written": num_frames} | values})

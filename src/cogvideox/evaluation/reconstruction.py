@@ -1,14 +1,21 @@
-"""How well the autoencoder reconstructs: PSNR and flicker."""
+"""The round trip through the autoencoder, as a stream of any length, and its score on held-out renders.
 
-from collections.abc import Callable
+Axes: B batch, T frames, H W rows and columns.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cogvideox.data.stage_world import Art, render_scene, sample_scene
+from cogvideox.media.geometry import num_latent_frames, shortest_clip
 from cogvideox.models.autoencoder import VideoAutoencoder
+from cogvideox.models.tiling import Tiling
 
 CLIP_SEED_DOMAIN = 880_000_003
 """First entry of the seeds of the clips scored here, which no training uses."""
@@ -97,3 +104,75 @@ def evaluate_reconstruction(
 def _render_clip(seed: int, index: int, art: Art) -> np.ndarray:
     rng = np.random.default_rng((CLIP_SEED_DOMAIN, seed, index))
     return render_scene(sample_scene(rng, split="held_out", actors=art.actors), art)
+
+
+@torch.no_grad()
+def reconstruct_stream(
+    autoencoder: VideoAutoencoder, pieces: Iterable[Tensor], num_frames: int, *, tiling: Tiling | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Encode a video (to the posterior's mode) and decode it as it comes; memory does not depend on its length.
+
+    Any length and size comes back as it was: what the autoencoder cannot hold exactly is padded with its last frame,
+    its last row and its last column, and cut off again.
+
+    Args:
+        autoencoder: on any device, in any dtype.
+        pieces: (B, 3, n, H, W) in [-1, 1] each, in order, of any lengths n; taken as they are needed.
+        num_frames: of all pieces together, at least 1.
+        tiling: as for `VideoAutoencoder.encode`.
+
+    Yields:
+        The next frames of the original, on its device, and what was made of them, nominally in [-1, 1], on the
+        autoencoder's; both (B, 3, n, H, W). Together they are ``num_frames``.
+
+    Raises:
+        ValueError: the pieces have fewer or more frames than ``num_frames``, another number of channels, or tiles that
+            do not fit the autoencoder.
+    """
+    if num_frames < 1:
+        raise ValueError(f"num_frames: expected at least 1, got {num_frames}")
+    ratio = autoencoder.config.temporal_compression_ratio
+    num_padded_frames = shortest_clip(num_frames, ratio)
+    waiting: deque[Tensor] = deque()
+
+    def padded_pieces() -> Iterator[Tensor]:
+        num_taken, piece = 0, None
+        for piece in pieces:
+            num_taken += piece.shape[2]
+            if num_taken > num_frames:
+                raise ValueError(f"pieces: expected {num_frames} frames in all (num_frames), got more")
+            waiting.append(piece)
+            yield _pad(piece, autoencoder)
+        if piece is None or num_taken < num_frames:
+            raise ValueError(f"pieces: expected {num_frames} frames in all (num_frames), got {num_taken}")
+        if num_padded_frames > num_frames:
+            yield _pad(piece[:, :, -1:], autoencoder).expand(-1, -1, num_padded_frames - num_frames, -1, -1)
+
+    posteriors = autoencoder.encode_stream(padded_pieces(), num_padded_frames, tiling=tiling)
+    latents = (posterior.mode() for posterior in posteriors)
+    num_left = num_frames
+    for made in autoencoder.decode_stream(latents, num_latent_frames(num_padded_frames, ratio), tiling=tiling):
+        original = _take(waiting, min(made.shape[2], num_left))
+        num_left -= original.shape[2]
+        yield original, made[:, :, : original.shape[2], : original.shape[3], : original.shape[4]]
+
+
+def _pad(piece: Tensor, autoencoder: VideoAutoencoder) -> Tensor:
+    """Return (B, 3, n, H, W) as the autoencoder takes it, its last row and column repeated as often as it needs."""
+    ratio = autoencoder.config.spatial_compression_ratio
+    below, right = -piece.shape[3] % ratio, -piece.shape[4] % ratio
+    if below or right:
+        piece = functional.pad(piece, (0, right, 0, below, 0, 0), mode="replicate")
+    return piece.to(device=autoencoder.device, dtype=autoencoder.dtype)
+
+
+def _take(pieces: deque[Tensor], num_frames: int) -> Tensor:
+    """Remove the first frames of a queue of (B, 3, n, H, W)."""
+    parts: list[Tensor] = []
+    while num_frames:
+        piece = pieces.popleft()
+        parts.append(piece[:, :, :num_frames])
+        num_frames -= parts[-1].shape[2]
+        if parts[-1].shape[2] < piece.shape[2]:
+            pieces.appendleft(piece[:, :, parts[-1].shape[2] :])
+    return torch.cat(parts, dim=2)

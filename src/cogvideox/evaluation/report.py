@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from cogvideox.evaluation.prompt_following import (
@@ -13,6 +14,7 @@ from cogvideox.evaluation.prompt_following import (
     PromptFollowingScores,
 )
 from cogvideox.evaluation.reconstruction import ReconstructionScores
+from cogvideox.evaluation.video_metrics import VideoScores
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Report:
 
     def to_rich(self) -> Table:
         """Return a table for the terminal, its notes as the caption."""
-        table = Table(title=self.title, caption="\n".join(self.notes), caption_justify="left")
+        table = Table(title=escape(self.title), caption="\n".join(self.notes), caption_justify="left")
         for index, column in enumerate(self.columns):
             table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
         for row in self.rows:
@@ -83,10 +85,35 @@ def report_reconstruction(scores: ReconstructionScores) -> Report:
     return Report("reconstruction of held-out renders", columns, [row], [note], values)
 
 
+def report_round_trip(scores: VideoScores, *, title: str, height_px: int, width_px: int, seconds: float) -> Report:
+    """Report what became of one video, and how fast."""
+    frames_per_s = scores.num_frames / seconds
+    flickers = [_number(value, 2) for value in (scores.flicker_original, scores.flicker_reconstructed)]
+    rows = [
+        ("PSNR", f"{scores.psnr_db:.2f} dB"),
+        ("PSNR, mean of the frames", f"{scores.psnr_frame_mean_db:.2f} dB"),
+        ("SSIM", _number(scores.ssim, 4)),
+        ("flicker, original", flickers[0]),
+        ("flicker, reconstruction", flickers[1]),
+        *([] if scores.lpips is None else [("LPIPS", _number(scores.lpips, 4))]),
+        ("frames", str(scores.num_frames)),
+        ("size", f"{width_px}x{height_px} px"),
+        ("time", f"{seconds:.1f} s"),
+        ("speed", f"{frames_per_s:.1f} frames/s"),
+    ]
+    note = "flicker: mean absolute difference of neighbouring frames, in levels of 0 to 255"
+    values = vars(scores) | {"seconds": round(seconds, 2), "frames_per_s": round(frames_per_s, 2)}
+    return Report(title, ("measure", "value"), rows, [note], values)
+
+
 def _scores_to_json(scores: PromptFollowingScores) -> dict[str, Any]:
     by_name = {aspect: dict(scores.by_name[aspect]) for aspect in ASPECTS}
     worst = {aspect: list(scores.worst(aspect)) for aspect in ASPECTS if by_name[aspect]}
     return vars(scores) | {"by_name": by_name, "worst": worst}
+
+
+def _number(value: float | None, num_digits: int) -> str:
+    return "-" if value is None else f"{value:.{num_digits}f}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -30,6 +30,7 @@ from cogvideox.generation.scheduled_transformer import ScheduledTransformer
 from cogvideox.generation.tasks import GenerationTask, ImageTask, Run, TextTask, VideoTask, read_source
 from cogvideox.generation.text_cache import TextCache, identity_of
 from cogvideox.generation.windows import WindowedPredict
+from cogvideox.machine import fastest_dtype, parse_device
 from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import Fit, Picture, read_picture
 from cogvideox.media.video import Video, to_frames
@@ -459,27 +460,6 @@ class VideoGenerator:
             return self.text_encoder.encode([prompt], self.max_prompt_tokens)
 
         return torch.cat([self._text_cache.get(prompt, encode) for prompt in prompts]).to(self.device)
-
-
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the hardware multiplies it natively, else float32.
-
-    On a CPU without AVX512-BF16 or AMX, bfloat16 is about ten times slower than float32.
-    """
-    if device.type == "cpu":
-        has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if has_bfloat16 else torch.float32
-    return torch.bfloat16
-
-
-def parse_device(device: str) -> torch.device:
-    """Return the torch device of a name. Raises ValueError if it is unknown or not available here."""
-    try:
-        parsed = torch.device(device)
-        torch.empty(0, device=parsed)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: {device!r} is not available here ({str(error).splitlines()[0]})") from None
-    return parsed
 
 
 def _check_texts(prompts: Sequence[str], seeds: Sequence[int]) -> None:

@@ -148,23 +148,32 @@ class ModelLimits:
 
     @property
     def can_tile(self) -> bool:
-        """Whether the autoencoder can work in the published tiles, of half its native height and width.
-
-        A tile without its overlap must be a whole number of latents, which it is not for tiny models.
-        """
-        config = self.autoencoder
-        ratio = config.spatial_compression_ratio
-        for size_px, overlap in zip((config.sample_height // 2, config.sample_width // 2), TILE_OVERLAPS, strict=True):
-            stride = int(size_px // ratio * (1 - overlap))
-            if stride < 1 or stride * ratio != size_px - int(size_px * overlap):
-                return False
-        return True
+        """Whether the autoencoder can work in the published tiles."""
+        return can_tile(self.autoencoder)
 
     def check_tiling(self) -> None:
         """Raise ValueError unless `can_tile`."""
-        if not self.can_tile:
-            size = f"{self.autoencoder.sample_height}x{self.autoencoder.sample_width}"
-            raise ValueError(f"is_tiled: this model's native frames ({size}) are too small for published tiles")
+        check_tiling(self.autoencoder)
+
+
+def can_tile(config: AutoencoderConfig) -> bool:
+    """Whether an autoencoder can work in the published tiles, of half its native height and width.
+
+    A tile without its overlap must be a whole number of latents, which it is not for tiny models.
+    """
+    ratio = config.spatial_compression_ratio
+    for size_px, overlap in zip((config.sample_height // 2, config.sample_width // 2), TILE_OVERLAPS, strict=True):
+        stride = int(size_px // ratio * (1 - overlap))
+        if stride < 1 or stride * ratio != size_px - int(size_px * overlap):
+            return False
+    return True
+
+
+def check_tiling(config: AutoencoderConfig) -> None:
+    """Raise ValueError unless `can_tile`."""
+    if not can_tile(config):
+        size = f"{config.sample_height}x{config.sample_width}"
+        raise ValueError(f"is_tiled: this model's native frames ({size}) are too small for published tiles")
 
 
 def check_guidance(mode: str, scale: float) -> None:

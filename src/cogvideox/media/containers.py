@@ -8,18 +8,19 @@ import itertools
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Self, cast
 
 import av
 import av.error
 import av.filter
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from cogvideox.media.outputs import VideoCodec, check_output_path
@@ -46,8 +47,6 @@ DITHER = "dither=bayer:bayer_scale=2:diff_mode=rectangle"
 """A pattern fixed to the screen, and only where something moved: error diffusion would boil, at 1.3 times the size."""
 
 MAX_RATE_DENOMINATOR = 1001
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,30 +309,31 @@ def _opened(path: Path, content: bytes | None = None) -> "Iterator[InputContaine
         raise ValueError(f"path: {path} is not a readable video ({error.strerror})") from None
 
 
-def decode_file(
-    path: Path, keep: Callable[[np.ndarray], T], *, max_frames: int | None, content: bytes | None = None
-) -> tuple[list[T], Fraction]:
-    """Return what ``keep`` makes of a file's first frames, each (H, W, 3) and turned as is meant, and the rate.
+def stream_file(
+    path: Path, *, max_frames: int | None, content: bytes | None = None
+) -> Generator[np.ndarray, None, Fraction]:
+    """Yield a file's first frames, each (H, W, 3) and turned as is meant, and return the rate.
 
     With ``content``, that is decoded, and ``path`` only names it. Raises ValueError if it is no video, has no frames,
     or its frames are too large.
     """
+    num_frames = 0
     with _opened(path, content) as container:
         stream = _video_stream(path, container)
         _check_pixels(path, stream.width, stream.height)
-        frames: list[T] = []
         for frame in itertools.islice(container.decode(stream), max_frames):
             _check_pixels(path, frame.width, frame.height)
-            frames.append(keep(_upright(_to_rgb(frame), frame)))
+            num_frames += 1
+            yield _upright(_to_rgb(frame), frame)
         rate = stream.average_rate or stream.guessed_rate
         if (
             container.format.name == "gif" and stream.frames and stream.duration
         ):  # its average is 25/3 where 8 was meant
             duration_s = stream.duration * GIF_TIME_BASE
             rate = rate_of_delays(stream.frames, duration_s, precision_s=GIF_TIME_BASE)
-    if not frames or rate is None:
+    if not num_frames or rate is None:
         raise ValueError(f"path: {path} has no frames")
-    return frames, rate
+    return rate
 
 
 def count_frames(path: Path) -> int:
@@ -375,7 +375,8 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """Turn and mirror a frame as the display matrix of its file says (phones film in any position)."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # Not frame.side_data, which refers back to its frame: hundreds of frames would wait for the garbage collector.
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")  # pyright: ignore[reportCallIssue]
     if data is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()  # (x, y) is shown at (a x + c y, b x + d y)

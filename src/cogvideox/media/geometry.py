@@ -32,6 +32,12 @@ def longest_clip(max_frames: int, temporal_compression: int) -> int:
     return max_frames if max_frames % double <= 1 else max_frames // double * double + 1
 
 
+def shortest_clip(min_frames: int, temporal_compression: int) -> int:
+    """Return the fewest frames, at least ``min_frames`` (1 or more), that a clip of a legal length has."""
+    double = 2 * temporal_compression
+    return min_frames if min_frames % double <= 1 else (min_frames // double + 1) * double
+
+
 def num_frames_of_latents(num_latent_frames: int, temporal_compression: int) -> int:
     """Return the frames that latents decode to: 4k for an even number k of them, 4k - 3 for an odd one."""
     return temporal_compression * num_latent_frames - (temporal_compression - 1) * (num_latent_frames % 2)

@@ -3,7 +3,7 @@
 import io
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageSequence
 
-from cogvideox.media.containers import count_frames, decode_file, rate_of_delays
+from cogvideox.media.containers import count_frames, rate_of_delays, stream_file
 from cogvideox.media.file_settings import read_folder_values
 from cogvideox.media.outputs import DEFAULT_FPS, FOLDER_SETTINGS_NAME, check_fps
 from cogvideox.media.pictures import read_picture
@@ -63,21 +63,17 @@ def survey_video(path: str | Path) -> VideoFacts:
     return replace(first, num_frames=count_frames(path))
 
 
-def map_frames(
-    path: str | Path,
-    keep: Callable[[np.ndarray], T],
-    *,
-    max_frames: int | None = None,
-    content: bytes | None = None,
-) -> tuple[list[T], float]:
-    """Return what ``keep`` makes of each frame (H, W, 3), one in memory at a time, and the rate.
+def stream_frames(
+    path: str | Path, *, max_frames: int | None = None, content: bytes | None = None
+) -> Generator[np.ndarray, None, float]:
+    """Yield each frame (H, W, 3), one in memory at a time, and return the rate.
 
     With ``content``, of a file, that is read, whatever kind it turns out to be, and ``path`` only names it. Frames may
-    be of several sizes. Raises ValueError as `read_video` does.
+    be of several sizes. Raises ValueError as `read_video` does, when the first frame is taken or later.
     """
     path = Path(path)
     if content is None and path.is_dir():
-        frames, fps = _read_folder(path, keep, max_frames)
+        fps = yield from _stream_folder(path, max_frames)
     elif content is None and not path.is_file():
         raise ValueError(f"path: no such video file: {path}")
     else:
@@ -85,11 +81,28 @@ def map_frames(
         if suffix in JPEG_SUFFIXES:
             max_frames = 1  # what follows in the file are previews and depth maps
         if suffix in PILLOW_SUFFIXES + JPEG_SUFFIXES:
-            frames, fps = _read_animation(path, keep, max_frames, content)
+            fps = yield from _stream_animation(path, max_frames, content)
         else:
-            frames, fps = decode_file(path, keep, max_frames=max_frames, content=content)
+            fps = yield from stream_file(path, max_frames=max_frames, content=content)
     check_fps(float(fps))
-    return frames, float(fps)
+    return float(fps)
+
+
+def map_frames(
+    path: str | Path,
+    keep: Callable[[np.ndarray], T],
+    *,
+    max_frames: int | None = None,
+    content: bytes | None = None,
+) -> tuple[list[T], float]:
+    """Return what ``keep`` makes of each frame, and the rate; other arguments and errors as for `stream_frames`."""
+    frames = stream_frames(path, max_frames=max_frames, content=content)
+    kept: list[T] = []
+    while True:
+        try:
+            kept.append(keep(next(frames)))
+        except StopIteration as end:
+            return kept, end.value
 
 
 def _suffix_of(content: bytes) -> str | None:
@@ -106,15 +119,15 @@ def _check_one_size(path: str | Path, shapes: list[tuple[int, ...]]) -> None:
         raise ValueError(f"path: the frames of {path} are not all of one size")
 
 
-def _read_folder(folder: Path, keep: Callable[[np.ndarray], T], max_frames: int | None) -> tuple[list[T], float]:
+def _stream_folder(folder: Path, max_frames: int | None) -> Generator[np.ndarray, None, float]:
     fps = read_folder_values(folder).get("fps", DEFAULT_FPS)
     if not isinstance(fps, int | float):
         raise ValueError(f"path: {folder / FOLDER_SETTINGS_NAME}: fps: expected a number, got {fps!r}")
     files = sorted((file for file in folder.iterdir() if file.suffix.lower() in FRAME_SUFFIXES), key=_by_number)
-    frames = [keep(read_picture(file)) for file in files[:max_frames]]
-    if not frames:
+    if not files[:max_frames]:
         raise ValueError(f"path: the folder {folder} has no PNG or JPEG frames")
-    return frames, fps
+    yield from map(read_picture, files[:max_frames])
+    return fps
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:
@@ -123,23 +136,22 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _read_animation(
-    path: Path, keep: Callable[[np.ndarray], T], max_frames: int | None, content: bytes | None
-) -> tuple[list[T], float]:
-    frames: list[T] = []
-    duration_ms = 0
+def _stream_animation(
+    path: Path, max_frames: int | None, content: bytes | None
+) -> Generator[np.ndarray, None, Fraction | float]:
+    num_frames, duration_ms = 0, 0
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
             for frame in itertools.islice(ImageSequence.Iterator(image), max_frames):
-                frames.append(keep(read_picture(frame)))
+                pixels = read_picture(frame)
+                num_frames += 1
                 duration_ms += round(frame.info.get("duration", 0))
+                yield pixels
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"path: {path} is not a readable video ({error})") from None
-    if not frames:
+    if not num_frames:
         raise ValueError(f"path: {path} has no frames")
     if not duration_ms:
-        return frames, DEFAULT_FPS
+        return DEFAULT_FPS
     # Every delay is rounded to 1/1000 s.
-    return frames, float(
-        rate_of_delays(len(frames), Fraction(duration_ms, 1000), precision_s=Fraction(len(frames), 1000))
-    )
+    return rate_of_delays(num_frames, Fraction(duration_ms, 1000), precision_s=Fraction(num_frames, 1000))

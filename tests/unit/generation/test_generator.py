@@ -13,7 +13,7 @@ from cogvideox.checkpoints.opening import Checkpoint, StagedCheckpoint, open_che
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.generation.conditioning import Conditioning
 from cogvideox.generation.denoise import DenoiseState, denoise
-from cogvideox.generation.generator import fastest_dtype
+from cogvideox.machine import fastest_dtype
 from cogvideox.media.video import to_frames
 from cogvideox.models.tiling import Tiling
 from cogvideox.presets import PRESETS

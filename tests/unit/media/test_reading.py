@@ -1,3 +1,4 @@
+import gc
 import json
 import struct
 from pathlib import Path
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cogvideox.media.reading import map_frames, probe_video, read_frames, survey_video
+from cogvideox.media.reading import map_frames, probe_video, read_frames, stream_frames, survey_video
 from cogvideox.media.video import Video, read_video
 
 CORNER = np.zeros((64, 96, 3), np.uint8)
@@ -158,3 +159,30 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     # Two pictures in one file, as cameras write them: the second is no frame.
     picture.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[picture])
     assert read_video(tmp_path / "a.jpg").num_frames == 1
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "mp4", "folder"])
+def test_a_stream_is_the_frames_one_at_a_time(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / ("a" if suffix == "folder" else f"a.{suffix}")
+    if suffix == "webp":
+        first, *others = pictures(30)
+        first.save(path, save_all=True, append_images=others, duration=100)
+    else:
+        Video(np.stack([np.asarray(picture) for picture in pictures(30)]), 12).save(path)
+    expected, fps = read_frames(path, max_frames=25)
+    stream = stream_frames(path, max_frames=25)
+    gc.collect()
+    gc.disable()
+    try:
+        for frame in expected:
+            np.testing.assert_array_equal(next(stream), frame)
+        num_decoded = sum(type(value) is av.VideoFrame for value in gc.get_objects())
+    finally:
+        gc.enable()
+    assert num_decoded <= 4, "decoded frames are let go at once, not when the garbage collector comes"
+    with pytest.raises(StopIteration) as end:
+        next(stream)
+    assert end.value.value == fps
+    stopped = stream_frames(path)
+    next(stopped)
+    stopped.close()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cogvideox import Video
-from cogvideox.media.geometry import check_size, num_latent_frames
+from cogvideox.media.geometry import check_size, longest_clip, num_latent_frames, shortest_clip
 from cogvideox.media.video import read_video, to_frames, to_tensor, write_video
 
 
@@ -116,3 +116,12 @@ def test_sizes_name_the_nearest() -> None:
     check_size(height_px=64, width_px=96, multiple_px=16)
     with pytest.raises(ValueError, match=r"width_px.*the nearest is 96"):
         check_size(height_px=64, width_px=97, multiple_px=16)
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+def test_the_nearest_legal_lengths(ratio: int) -> None:
+    legal = [length for length in range(1, 100) if length % (2 * ratio) in (0, 1)]
+    for length in range(1, 60):
+        assert shortest_clip(length, ratio) == min(other for other in legal if other >= length)
+        assert longest_clip(length, ratio) == max(other for other in legal if other <= length)
+        num_latent_frames(shortest_clip(length, ratio), ratio)
