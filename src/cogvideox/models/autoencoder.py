@@ -7,6 +7,7 @@ other pixels. Encoding takes 8 frames a chunk and decoding 2 latent frames, the 
 Axes: B batch, C channels, T frames, H W rows and columns (lower case: latent).
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -456,26 +457,44 @@ def _run_chunks(
     neighbours: Neighbours,
 ) -> Iterator[Tensor]:
     """Run chunk after chunk, each tile of a frame with a state of its own."""
-    states: list[list[DecoderState]] = []
+    states: list[DecoderState] = []
     with borrow_workspace(workspaces) as workspace:
         for index, chunk in enumerate(chunks):
             is_tiled = grid is not None and grid.is_needed(chunk)
-            tiles = grid.split(chunk) if grid is not None and is_tiled else [[chunk]]
-            states = states or [[DecoderState() for _ in row] for row in tiles]
-            results: list[list[Tensor]] = []
-            for row, row_states in zip(tiles, states, strict=True):
-                results.append([])
-                for column, tile in enumerate(row):
-                    tile = tile.contiguous(memory_format=torch.channels_last_3d)
-                    result, row_states[column] = coder(
-                        tile,
-                        row_states[column],
-                        workspace,
-                        is_end_of_clip=index == num_chunks - 1,
-                        neighbours=neighbours,
-                    )
-                    results[-1].append(result)
-            yield grid.join(results) if grid is not None and is_tiled else results[0][0]
+            rows = grid.split(chunk) if grid is not None and is_tiled else [[chunk]]
+            tiles = [tile.contiguous(memory_format=torch.channels_last_3d) for row in rows for tile in row]
+            states = states or [DecoderState() for _ in tiles]
+            if grid is not None and is_tiled and grid.has_common_norms:
+                neighbours = _with_common_norms(coder, tiles, states, neighbours)
+            results: list[Tensor] = []
+            for place, tile in enumerate(tiles):
+                result, states[place] = coder(
+                    tile, states[place], workspace, is_end_of_clip=index == num_chunks - 1, neighbours=neighbours
+                )
+                results.append(result)
+            if grid is None or not is_tiled:
+                yield results[0]
+            else:
+                num_columns = len(rows[0])
+                yield grid.join([results[i : i + num_columns] for i in range(0, len(results), num_columns)])
+
+
+def _with_common_norms(
+    coder: Encoder | Decoder, tiles: Sequence[Tensor], states: Sequence[DecoderState], neighbours: Neighbours
+) -> Neighbours:
+    """Run a chunk's tiles, each normed alone; return neighbours that give every norm the moments of all of them."""
+    moments: list[list[Tensor]] = []
+    for tile, state in zip(tiles, states, strict=True):
+        of_tile: list[Tensor] = []
+
+        def keep(of_norm: Tensor, of_tile: list[Tensor] = of_tile) -> Tensor:
+            of_tile.append(of_norm)
+            return of_norm[None]
+
+        coder(tile, state, is_end_of_clip=True, neighbours=replace(neighbours, gather_moments=keep))
+        moments.append(of_tile)
+    of_norms = itertools.cycle([torch.stack(of_norm) for of_norm in zip(*moments, strict=True)])
+    return replace(neighbours, gather_moments=lambda _: next(of_norms))
 
 
 def _use_channels_last(model: nn.Module) -> None:
