@@ -19,7 +19,9 @@ Overrides = Annotated[list[str] | None, Parameter(name="--set", negative="", con
 
 
 def autoencoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
-    """Train the 3D causal VAE.
+    """Train the 3D causal VAE on renders or videos, alone or as a GAN.
+
+    Alone, or on several devices: ``torchrun --nproc-per-node 8 -m cogvideox train autoencoder RECIPE --device cuda``.
 
     Parameters
     ----------
@@ -31,15 +33,26 @@ def autoencoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu
     device
         cpu, cuda, mps.
     overrides
-        Recipe values, for example --set run.num_steps=8000.
+        Recipe values, for example --set data.folder=clips stages.0.num_steps=8000.
     """
-    import torch
-
+    from cogvideox.parallel.world import World
     from cogvideox.settings import read_recipe
-    from cogvideox.training.autoencoder_step import AutoencoderRecipe, AutoencoderStep
+    from cogvideox.training.autoencoder_recipe import AutoencoderRecipe
+    from cogvideox.training.autoencoder_step import AutoencoderStep
 
+    world = World.join(device)
     settings = read_recipe(recipe, AutoencoderRecipe, overrides or ())
-    return _run(AutoencoderStep(settings, torch.device(device)), settings, recipe, run_dir)
+    with warnings_shown(Console(stderr=True, highlight=False, quiet=not world.is_main)):
+        step = AutoencoderStep(settings, world)
+    return _run(
+        step,
+        settings,
+        recipe,
+        run_dir,
+        num_steps=settings.num_steps,
+        learning_rate_at=settings.learning_rate_at,
+        world=world,
+    )
 
 
 def text_encoder(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:

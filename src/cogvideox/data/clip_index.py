@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cogvideox.data.clips import ClipShape, ClipTable, check_unique, read_fitted
+from cogvideox.data.clips import ClipShape, ClipTable, check_unique, read_fitted, read_frames
 from cogvideox.errors import MissingPackageError
 from cogvideox.media.reading import survey_video
 
@@ -61,12 +61,21 @@ class IndexedClips:
             ValueError: the clip cannot be read.
             OSError: its shard cannot.
         """
+        name, content = self._content(index)
+        return read_fitted(name, float(self.table.fps[index]), shape, content=content)
+
+    def read_frames(self, index: int, frames: NDArray[np.int64], size_px: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return some frames of a row's clip, as `cogvideox.data.clips.read_frames`. Raises OSError as `read`."""
+        name, content = self._content(index)
+        return read_frames(name, frames, size_px, content=content)
+
+    def _content(self, index: int) -> tuple[Path, bytes]:
+        """Return what to call a clip in messages, and its file."""
         shard = self.folder / self.shards[index]
         with shard.open("rb") as file:
             file.seek(int(self.offsets_bytes[index]))
             content = file.read(int(self.sizes_bytes[index]))
-        name = Path(f"{shard}: {self.table.clip_ids[index]}")
-        return read_fitted(name, float(self.table.fps[index]), shape, content=content)
+        return Path(f"{shard}: {self.table.clip_ids[index]}"), content
 
 
 def read_index(folder: str | Path) -> IndexedClips:

@@ -99,17 +99,39 @@ def read_fitted(path: Path, fps: float, shape: ClipShape, *, content: bytes | No
         ValueError: it is not readable, or too short for the shape.
     """
     indices = _frames_of_shape(fps, shape)
-    positions, wanted = itertools.count(), set(indices.tolist())
-    fitted: dict[int, np.ndarray] = {}
+    fitted, num_seen = _read_some(path, indices, (shape.height_px, shape.width_px), content)
+    _check_length(num_seen, fps, indices, shape)
+    return np.stack([fitted[position] for position in indices.tolist()])
 
-    def keep(frame: np.ndarray) -> None:
+
+def read_frames(
+    path: Path, indices: NDArray[np.int64], size_px: tuple[int, int], *, content: bytes | None = None
+) -> NDArray[np.uint8]:
+    """Return some frames of a file or of its ``content``, in ascending order, resized and cropped (T, H, W, 3).
+
+    Raises:
+        ValueError: it is not readable, or ends before the last of them.
+    """
+    fitted, num_seen = _read_some(path, indices, size_px, content)
+    if indices[-1] >= num_seen:
+        raise ValueError(f"clip: expected at least {indices[-1] + 1} frames, got {num_seen}")
+    return np.stack([fitted[position] for position in indices.tolist()])
+
+
+def _read_some(
+    path: Path, indices: NDArray[np.int64], size_px: tuple[int, int], content: bytes | None
+) -> tuple[dict[int, NDArray[np.uint8]], int]:
+    """Return the frames that there are of those wanted, by their places, and how many were decoded."""
+    positions, wanted = itertools.count(), set(indices.tolist())
+    fitted: dict[int, NDArray[np.uint8]] = {}
+
+    def keep(frame: NDArray[np.uint8]) -> None:
         position = next(positions)
         if position in wanted:
-            fitted[position] = fit_pictures(frame, height_px=shape.height_px, width_px=shape.width_px)
+            fitted[position] = fit_pictures(frame, height_px=size_px[0], width_px=size_px[1])
 
     seen, _ = map_frames(path, keep, max_frames=int(indices[-1]) + 1, content=content)
-    _check_length(len(seen), fps, indices, shape)
-    return np.stack([fitted[position] for position in indices.tolist()])
+    return fitted, len(seen)
 
 
 def _frames_of_shape(fps: float, shape: ClipShape) -> NDArray[np.int64]:
@@ -118,8 +140,15 @@ def _frames_of_shape(fps: float, shape: ClipShape) -> NDArray[np.int64]:
         return np.zeros(1, np.int64)
     if fps == 0:
         raise ValueError(f"clip: expected a video for {shape.num_frames} frames, got a picture")
-    # A rate that is no multiple is met by repeating or leaving out single frames.
-    return np.floor(np.arange(shape.num_frames) * (fps / shape.fps) + 0.5).astype(np.int64)
+    return frames_at_rate(shape.num_frames, fps, shape.fps)
+
+
+def frames_at_rate(num_frames: int, fps: float, wanted_fps: float) -> NDArray[np.int64]:
+    """Return which frames of a video of rate ``fps``, counted from 0, are so many at another rate.
+
+    A rate that is no multiple is met by repeating or leaving out single frames.
+    """
+    return np.floor(np.arange(num_frames) * (fps / wanted_fps) + 0.5).astype(np.int64)
 
 
 def _check_length(num_frames: int, fps: float, indices: NDArray[np.int64], shape: ClipShape) -> None:

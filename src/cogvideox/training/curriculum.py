@@ -8,7 +8,6 @@ Axes: N samples of an epoch, M clips of a stage.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from cogvideox.configs import AutoencoderConfig, TransformerConfig
 from cogvideox.data.clips import ClipShape, ClipTable
 from cogvideox.media.geometry import longest_clip
 from cogvideox.training.frame_packing import PackSettings
-from cogvideox.training.learning_rate import Schedule, scheduled_rate
+from cogvideox.training.learning_rate import ScheduledStage, require_positive
 
 Positions = Literal["keep", "extrapolate", "interpolate"]
 
@@ -39,11 +38,9 @@ class ScoreFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Stage(ScheduledStage):
     """One part of a training run; weights, optimizer and average are carried over to the next."""
 
-    num_steps: int
-    learning_rate: float
     height_px: int
     """With the width the size of this stage: its short side is that of its larger clips."""
     width_px: int
@@ -53,7 +50,6 @@ class Stage:
     """Tokens of a packed sequence, text included (`cogvideox.training.frame_packing`)."""
     num_packs_per_step: int = 1
     """Packed sequences of a step over all processes; a multiple of their number."""
-    name: str = ""
     fps: float = 8.0
     """Clips of a higher rate are reduced to it."""
     min_short_side_px: int = 0
@@ -66,46 +62,19 @@ class Stage:
     """What becomes of the positions of tokens when the size changes. "keep" leaves the model's configuration as it is.
     "extrapolate" keeps neighbours of the largest clips 1 apart, so positions reach further than before. "interpolate"
     squeezes the largest clips into the positions of the stage before."""
-    num_warmup_steps: int = 0
-    schedule: Schedule = "constant"
-    """Of the learning rate: "constant", "cosine" to 0, or "hold", then linear to 0 along the last ``decay_share``."""
-    decay_share: float = 0.25
 
     def __post_init__(self) -> None:
-        names = "num_steps learning_rate height_px width_px max_duration_s pack_tokens num_packs_per_step fps"
-        for name in names.split():
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        super().__post_init__()
+        require_positive(self, "height_px", "width_px", "max_duration_s", "pack_tokens", "num_packs_per_step", "fps")
         if self.image_share is not None and not 0 <= self.image_share <= 1:
             raise ValueError(f"image_share: expected 0 to 1, got {self.image_share}")
-        for name in ("min_short_side_px", "num_warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0 <= self.decay_share <= 1:
-            raise ValueError(f"decay_share: expected 0 to 1, got {self.decay_share}")
+        if self.min_short_side_px < 0:
+            raise ValueError(f"min_short_side_px: expected 0 or more, got {self.min_short_side_px}")
 
     @property
     def short_side_px(self) -> int:
         """The smaller of height and width."""
         return min(self.height_px, self.width_px)
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of the stage's step 0, 1, ..."""
-        return scheduled_rate(
-            step,
-            num_steps=self.num_steps,
-            peak=self.learning_rate,
-            num_warmup_steps=self.num_warmup_steps,
-            schedule=self.schedule,
-            decay_share=self.decay_share,
-        )
-
-
-def stage_at(stages: Sequence[Stage], step: int) -> tuple[int, int]:
-    """Return the stage that a step of the run belongs to, and its place in that stage; the end is the last stage's."""
-    ends = list(accumulate(stage.num_steps for stage in stages))
-    index = min(int(np.searchsorted(ends, step, side="right")), len(stages) - 1)
-    return index, step - (ends[index] - stages[index].num_steps)
 
 
 def stage_configs(config: TransformerConfig, stages: Sequence[Stage], ratio: int) -> list[TransformerConfig]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cogvideox.parallel.world import World
-from cogvideox.training.learning_rate import scheduled_rate
+from cogvideox.training.learning_rate import require_positive, scheduled_rate
 from cogvideox.training.run_folder import RunFolder
 from cogvideox.training.stop_request import StopRequest
 
@@ -45,18 +45,13 @@ class LoopSettings:
     """A damaged state costs no run as long as there is one before it."""
 
     def __post_init__(self) -> None:
-        self._require_positive("log_every_steps", "sample_every_steps", "num_kept_states")
+        require_positive(self, "log_every_steps", "sample_every_steps", "num_kept_states")
         if not self.max_gradient_norm > 0:  # infinite: never clipped
             raise ValueError(f"max_gradient_norm: expected a positive number, got {self.max_gradient_norm}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay: expected 0 to below 1, got {self.average_decay}")
         if self.save_every_steps < 0:
             raise ValueError(f"save_every_steps: expected 0 or more, got {self.save_every_steps}")
-
-    def _require_positive(self, *fields: str) -> None:
-        for field in fields:
-            if not 0 < getattr(self, field) < math.inf:
-                raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +69,7 @@ class RunSettings(LoopSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_positive("num_steps", "batch_size", "learning_rate")
+        require_positive(self, "num_steps", "batch_size", "learning_rate")
         if not 0 <= self.decay_share <= 1:
             raise ValueError(f"decay_share: expected 0 to 1, got {self.decay_share}")
 

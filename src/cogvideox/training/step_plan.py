@@ -20,10 +20,10 @@ from cogvideox.training.curriculum import (
     num_passing,
     num_tokens,
     pack_settings,
-    stage_at,
     stage_clips,
 )
 from cogvideox.training.frame_packing import Epoch, check_lengths, pack_epoch, packs_of_rank
+from cogvideox.training.learning_rate import stage_at
 
 _PACKING, _SAMPLE, _TIMESTEPS = range(3)
 """What random numbers are for: each has its own, so none depends on how many others were drawn."""

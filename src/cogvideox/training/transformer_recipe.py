@@ -8,7 +8,8 @@ import torch
 
 from cogvideox.data.stage_world.source import StageWorldSettings
 from cogvideox.presets import PresetName
-from cogvideox.training.curriculum import Stage, stage_at
+from cogvideox.training.curriculum import Stage
+from cogvideox.training.learning_rate import stage_at
 from cogvideox.training.loop import LoopSettings
 
 

@@ -78,7 +78,8 @@ def test_common_norms_leave_a_copy_of_one_tile_as_it_was(model: VideoAutoencoder
     alike = torch.cat([latents, latents], dim=4)  # both tiles have the same moments
     sizes: dict[str, Any] = {"tile_height_px": 40, "tile_width_px": 32, "overlap_height": 0, "overlap_width": 0}
     expected = model.decode(alike, tiling=Tiling(**sizes))
-    torch.testing.assert_close(model.decode(alike, tiling=Tiling(**(sizes | {"has_common_norms": True}))), expected)
+    common: dict[str, Any] = sizes | {"has_common_norms": True}
+    torch.testing.assert_close(model.decode(alike, tiling=Tiling(**common)), expected)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from cogvideox.training.curriculum import (
     Stage,
     epoch_samples,
     num_tokens,
-    stage_at,
     stage_clips,
     stage_configs,
 )
+from cogvideox.training.learning_rate import stage_at
 
 TWO_B = PRESETS["2b"]
 FIVE_B = PRESETS["5b"]

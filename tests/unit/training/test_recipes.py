@@ -15,7 +15,11 @@ from cogvideox.training.step_plan import StepPlan
 from cogvideox.training.transformer_recipe import TransformerRecipe
 
 FOLDER = Path(__file__).parents[3] / "recipes"
-RECIPES = [path for path in sorted(FOLDER.rglob("*.toml")) if "stages" in tomllib.loads(path.read_text())]
+RECIPES = [
+    path
+    for path in sorted(FOLDER.rglob("*.toml"))
+    if "stages" in tomllib.loads(path.read_text()) and not path.stem.endswith("autoencoder")
+]
 PAPER = ["paper-2b/text-to-video", "paper-2b/image-to-video", "paper-5b/text-to-video", "paper-5b/image-to-video"]
 SMALL_PACKS = (  # the override in the head of the text-to-video recipes
     "num_balanced_ranks=8",
