@@ -132,8 +132,35 @@ def run_rank(rank: int, size: int, folder: Path) -> None:
     for num_frames, scope, split in inference_cases(size):
         model = make_autoencoder(dataclasses.replace(CONFIG, norm_scope=scope), torch.float64)
         results[f"{num_frames} {scope} {split}"] = infer(ParallelAutoencoder(model, split=split), num_frames)
+    model = make_autoencoder(CONFIG, torch.float32)
+    for split in ("frames", "rows"):
+        results[f"stopped {split}"] = stop_and_decode(ParallelAutoencoder(model, split=split))
+        results[f"autocast {split}"] = decode_under_autocast(ParallelAutoencoder(model, split=split))
+        try:
+            ParallelAutoencoder(model, split=split).encode(torch.zeros(1, 3, 9, 20, 16))
+        except ValueError as error:
+            results[f"wrong size {split}"] = str(error)
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
+
+
+def random_latents(seed: int) -> Tensor:
+    """Return nine latent frames, which are four chunks."""
+    return torch.randn(1, 4, 9, 4, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def stop_and_decode(model: VideoAutoencoder | ParallelAutoencoder) -> Tensor:
+    """Return the pixels of latents that are decoded after others were stopped at their first chunk."""
+    with torch.no_grad():
+        for _ in model.decode_stream(random_latents(4)):
+            break
+        return model.decode(random_latents(5))
+
+
+def decode_under_autocast(model: VideoAutoencoder | ParallelAutoencoder) -> Tensor:
+    """Return the pixels of a float32 model that computes in bfloat16."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return model.decode(random_latents(6))
 
 
 def infer(model: VideoAutoencoder | ParallelAutoencoder, num_frames: int) -> str | dict[str, Tensor]:

@@ -307,6 +307,8 @@ def _advice(stem: str) -> str:
 
 def _check_origin(path: Path, autoencoder: VideoAutoencoder) -> None:
     digest = hashlib.sha256(autoencoder.norm_scope.encode())
+    if autoencoder.config.temporal_compression_ratio != 4:  # the published one adds nothing: earlier caches stay valid
+        digest.update(str(autoencoder.config.temporal_compression_ratio).encode())
     for parameter in autoencoder.encoder.parameters():
         digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
     origin = {"format_version": FORMAT_VERSION, "encoder_sha256": digest.hexdigest()}

@@ -372,7 +372,8 @@ def _autoencoder_bytes(video: PlannedVideo, placement: Placement, element: int) 
     if placement.is_tiled:
         height = min(height, int(TILE_SHARE * config.sample_height))
         width = min(width, int(TILE_SHARE * config.sample_width))
-    chunk = CHUNK_FRAMES * height * width * config.block_out_channels[0]
+    num_frames = max(CHUNK_FRAMES, video.num_frames) if config.norm_scope == "clip" else CHUNK_FRAMES
+    chunk = num_frames * height * width * config.block_out_channels[0]
     # Results wait for the file; all tiles of a chunk wait for the last one.
     return video.num_videos * (AUTOENCODER_COPIES * chunk * element + frames)
 

@@ -285,7 +285,7 @@ class VideoAutoencoder(nn.Module):
             ValueError: H or W is not a multiple of the spatial compression, the tiles do not fit the latents, or the
                 chunks not the frames.
         """
-        num_frames = self._checked_pixels(video).shape[2]
+        num_frames = self.checked_pixels(video).shape[2]
         chunks = list(
             self.encode_stream([video], num_frames, tiling=tiling, chunk_sizes=chunk_sizes, neighbours=neighbours)
         )
@@ -311,7 +311,8 @@ class VideoAutoencoder(nn.Module):
             neighbours: likewise.
 
         Yields:
-            The posterior of every chunk; together they are that of `encode`. Memory does not depend on the length.
+            The posterior of every chunk; together they are that of `encode`. Memory does not depend on the length,
+            except under norm scope "clip".
 
         Raises:
             ValueError: as `encode`; or the pieces have fewer or more frames than ``num_frames``.
@@ -320,12 +321,13 @@ class VideoAutoencoder(nn.Module):
         if num_frames < 1:
             raise ValueError(f"num_frames: expected at least 1, got {num_frames}")
         sizes = self._sizes(num_frames, chunk_sizes, neighbours, self.encoder_chunk_sizes(num_frames))
-        chunks = regroup_frames(map(self._checked_pixels, pieces), sizes, "num_frames")
+        chunks = regroup_frames(map(self.checked_pixels, pieces), sizes, "num_frames")
         neighbours = _of_clip(neighbours, num_frames, chunk_sizes)
         for moments in _run_chunks(self.encoder, chunks, len(sizes), grid, self._workspaces, neighbours):
             yield GaussianPosterior(moments)
 
-    def _checked_pixels(self, video: Tensor) -> Tensor:
+    def checked_pixels(self, video: Tensor) -> Tensor:
+        """Return a video that `encode` takes, as it is. Raises ValueError otherwise."""
         ratio = self.config.spatial_compression_ratio
         if video.ndim != 5 or video.shape[1] != self.config.in_channels:
             raise ValueError(f"video: expected (B, {self.config.in_channels}, T, H, W), got {tuple(video.shape)}")
@@ -342,7 +344,7 @@ class VideoAutoencoder(nn.Module):
         chunk_sizes: Sequence[int] | None = None,
         neighbours: Neighbours = ALONE,
     ) -> Iterator[Tensor]:
-        """Decode (B, Z, t, h, w) chunk by chunk; memory does not depend on the length.
+        """Decode (B, Z, t, h, w) chunk by chunk; memory does not depend on the length, but for scope "clip".
 
         Args:
             latents: all of them, or pieces (B, Z, n, h, w) in order, of any lengths n, taken as they are needed.
@@ -367,11 +369,12 @@ class VideoAutoencoder(nn.Module):
         if num_latent_frames < 1:
             raise ValueError(f"num_latent_frames: expected at least 1, got {num_latent_frames}")
         sizes = self._sizes(num_latent_frames, chunk_sizes, neighbours, self.decoder_chunk_sizes(num_latent_frames))
-        chunks = regroup_frames(map(self._checked_latents, pieces), sizes, "num_latent_frames")
+        chunks = regroup_frames(map(self.checked_latents, pieces), sizes, "num_latent_frames")
         neighbours = _of_clip(neighbours, num_latent_frames, chunk_sizes)
         yield from _run_chunks(self.decoder, chunks, len(sizes), grid, self._workspaces, neighbours)
 
-    def _checked_latents(self, latents: Tensor) -> Tensor:
+    def checked_latents(self, latents: Tensor) -> Tensor:
+        """Return latents that `decode` takes, as they are. Raises ValueError otherwise."""
         if latents.ndim != 5 or latents.shape[1] != self.config.latent_channels:
             expected = f"(B, {self.config.latent_channels}, t, h, w)"
             raise ValueError(f"latents: expected {expected}, got {tuple(latents.shape)}")

@@ -1,7 +1,7 @@
 """Spatial tiles of the 3D VAE: less memory, other pixels (group norms pool over a tile), as published.
 
-`Tiling.seam_reduced` comes closer to the whole frame in two to three times the time: tiles are computed with what is
-around them, and norms pool over all tiles.
+`Tiling.seam_reduced` comes closer to the whole frame: tiles are computed with what is around them, and norms pool over
+all tiles. Tiles of 240x360 px take 2.5 times as long as the whole frame, smaller ones more.
 
 Axes: B batch, C channels, T frames, H W rows and columns.
 """
@@ -17,6 +17,10 @@ from cogvideox.configs import AutoencoderConfig
 OVERLAP_HEIGHT, OVERLAP_WIDTH = 1 / 6, 1 / 5
 NUM_CONTEXT_LATENTS = 2
 """Rows and columns around a tile that `Tiling.seam_reduced` adds (docs/decisions.md)."""
+
+
+MIN_TILE_LATENTS = 8
+"""In smaller tiles most of the work would be on what is around them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +57,10 @@ class Tiling:
 
     @classmethod
     def seam_reduced(cls, config: AutoencoderConfig) -> "Tiling":
-        """Return tiles of half the model's native size, in whole latents, with the latents around them."""
+        """Return tiles of about half the model's native size with the latents around them."""
         ratio = config.spatial_compression_ratio
         sizes_px = [
-            max(size // 2 // ratio, NUM_CONTEXT_LATENTS) * ratio for size in (config.sample_height, config.sample_width)
+            max(size // 2 // ratio, MIN_TILE_LATENTS) * ratio for size in (config.sample_height, config.sample_width)
         ]
         return cls(
             tile_height_px=sizes_px[0],

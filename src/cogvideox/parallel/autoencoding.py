@@ -77,7 +77,10 @@ class ParallelAutoencoder:
             def encode_chunk(chunk: Tensor, neighbours: Neighbours) -> Tensor:
                 return _moments(model.encode(chunk, neighbours=neighbours))
 
-            for moments in self._run_in_turn(regroup_frames(iter(pieces), sizes, "num_frames"), sizes, encode_chunk):
+            chunks = regroup_frames(
+                map(model.checked_pixels, pieces), sizes, "num_frames"
+            )  # by all, or some would wait
+            for moments in self._run_in_turn(chunks, sizes, encode_chunk):
                 yield GaussianPosterior(moments)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -104,7 +107,7 @@ class ParallelAutoencoder:
             yield from self._run_bands(latents, decode_bands, RowSplit(self._group), rows_per_latent=1)
         else:
             sizes = self._parts(model.decoder_chunk_sizes(num_latent_frames), multiple=1)
-            chunks = regroup_frames(iter(latents), sizes, "num_latent_frames")
+            chunks = regroup_frames(map(model.checked_latents, latents), sizes, "num_latent_frames")
             yield from self._run_in_turn(chunks, sizes, lambda x, others: model.decode(x, neighbours=others))
 
     def _parts(self, chunk_sizes: list[int], *, multiple: int) -> list[int]:
@@ -118,19 +121,26 @@ class ParallelAutoencoder:
     ) -> Iterator[Tensor]:
         """Yield the results of all chunks in order; chunk i is this process's if i is its rank, modulo their number."""
         is_odd, is_pooling = sum(sizes) % 2 == 1, self.autoencoder.norm_scope == "clip"
+        held: FrameLink | None = None
         for first in range(0, len(sizes), self.size):
             result: Tensor | None = None
+            if held is not None:
+                held.release()
+                held = None
             for index in range(first, min(first + self.size, len(sizes))):
                 chunk = next(chunks)
                 if index % self.size != self.rank:
                     continue
                 previous = self._rank_of(index - 1) if index > 0 else None
                 following = self._rank_of(index + 1) if index + 1 < len(sizes) else None
-                link = FrameLink(self._group, previous, following)
+                # Nothing is under way at a yield, where whoever takes the results may stop.
+                is_last_of_round = index == first + self.size - 1
+                link = FrameLink(self._group, previous, following, is_holding=is_last_of_round)
+                held = link if is_last_of_round and following is not None else None
                 result = run(chunk, link.neighbours(has_odd_clip=is_odd, is_pooling=is_pooling))
+            wait_for_delivery()
             num_owners = min(self.size, len(sizes) - first)
             yield from self._exchange(result, num_owners)
-        wait_for_delivery()
         assert next(chunks, None) is None
 
     def _rank_of(self, index: int) -> int:
@@ -159,16 +169,16 @@ class ParallelAutoencoder:
 
     def _exchange(self, own: Tensor | None, num_owners: int) -> Iterator[Tensor]:
         """Yield the results of the first processes, in order of rank, on all of them."""
-        shapes: list[tuple[int, ...] | None] = [None] * self.size
-        distributed.all_gather_object(shapes, None if own is None else tuple(own.shape), group=self._group)
+        kinds: list[tuple[tuple[int, ...], torch.dtype] | None] = [None] * self.size
+        distributed.all_gather_object(kinds, None if own is None else (tuple(own.shape), own.dtype), group=self._group)
         for rank in range(num_owners):
-            shape = shapes[rank]
-            assert shape is not None
+            kind = kinds[rank]
+            assert kind is not None
             if rank == self.rank:
                 assert own is not None
                 result = own.contiguous()
             else:
-                result = torch.empty(shape, dtype=self.autoencoder.dtype, device=self.autoencoder.device)
+                result = torch.empty(kind[0], dtype=kind[1], device=self.autoencoder.device)
             distributed.broadcast(result, distributed.get_global_rank(self._group, rank), group=self._group)
             yield result
 

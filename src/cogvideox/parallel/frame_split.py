@@ -120,11 +120,17 @@ def wait_for_delivery() -> None:
 class FrameLink:
     """Messages between a part of a clip and the parts before and after it, which other processes have."""
 
-    def __init__(self, group: ProcessGroup, previous: int | None, following: int | None) -> None:
-        """Name the global ranks before and after; None at the start and the end of the clip."""
+    def __init__(
+        self, group: ProcessGroup, previous: int | None, following: int | None, *, is_holding: bool = False
+    ) -> None:
+        """Name the global ranks before and after, None at the start and the end of the clip.
+
+        A link that ``is_holding`` keeps what it hands on until `release`: the part after this one may never be wanted.
+        """
         self.group = group
         self.previous = previous
         self.following = following
+        self._held: list[Tensor] | None = [] if is_holding else None
 
     def neighbours(self, *, has_odd_clip: bool, is_pooling: bool) -> Neighbours:
         """Return the functions that a pass over the part calls."""
@@ -158,7 +164,16 @@ class FrameLink:
 
     def send_on(self, x: Tensor) -> None:
         """Begin to send a tensor to the part after this one."""
-        self._send(x, self.following)
+        if self._held is None:
+            self._send(x, self.following)
+        else:
+            self._held.append(x.detach().clone())
+
+    def release(self) -> None:
+        """Begin to send what was held."""
+        held, self._held = self._held or [], None
+        for x in held:
+            self._send(x, self.following)
 
     def send_back(self, x: Tensor) -> None:
         """Begin to send a tensor to the part before this one."""

@@ -169,6 +169,12 @@ class AutoencoderStage(ScheduledStage):
                     got = f"{getattr(self, name)} with {every} = {getattr(self, every)}"
                     raise ValueError(f"{name}: expected a positive number with {every} and 0 without, got {got}")
 
+        if self.image_batch_every and self.long_batch_every % self.image_batch_every == 0 < self.long_batch_every:
+            raise ValueError(
+                f"long_batch_every: expected no multiple of image_batch_every ({self.image_batch_every}), which goes "
+                f"first, got {self.long_batch_every}"
+            )
+
     def batch_at(self, place: int) -> BatchShape:
         """Return what step 0, 1, ... of the stage trains on."""
         if self.image_batch_every and place % self.image_batch_every == 0:
@@ -217,8 +223,22 @@ class AutoencoderRecipe:
                 f"gan.start_step: expected less than {self.num_steps}, the steps of all stages, got "
                 f"{self.gan.start_step}; lower it, or leave [gan] out"
             )
+        self._check_penalty()
         if self.start is None:
             self.check_stages(self.config_from(PRESETS[self.preset].autoencoder))
+
+    def _check_penalty(self) -> None:
+        """Raise ValueError if the gradient penalty would fall on some kinds of batches only."""
+        if self.gan is None or self.gan.gradient_penalty == 0:
+            return
+        for index, stage in enumerate(self.stages):
+            for name in ("image_batch_every", "long_batch_every"):
+                every = getattr(stage, name)
+                if every > 1 and math.gcd(every, self.gan.penalty_every) > 1:
+                    raise ValueError(
+                        f"gan.penalty_every: expected no common divisor with stages[{index}].{name} ({every}), or the "
+                        f"penalty would fall on the same kind of batch always, got {self.gan.penalty_every}"
+                    )
 
     def config_from(self, config: AutoencoderConfig) -> AutoencoderConfig:
         """Return a configuration with the recipe's differences. Raises ValueError for one that is not possible."""

@@ -132,6 +132,8 @@ class AutoencoderStep:
         if phase != self._phase:
             self._phase = phase
             self.guard.forget()
+            if self.adversary is not None:
+                self.adversary.guard.forget()
 
     def _has_gan(self, step: int) -> bool:
         return self.recipe.gan is not None and step >= self.recipe.gan.start_step
@@ -156,7 +158,7 @@ class AutoencoderStep:
             return frame_means(weighted).sum() / num_step_frames
 
         value, gradient = value_and_gradient(made, reconstruction_loss)
-        error = (made.detach() - real).double()
+        error = made.detach() - real
         sums = [value, error.abs().mean() * num_frames, error.square().mean() * num_frames]
         if self.perceptual is not None:
             num_seen = self._count(is_seen.nonzero()[:, 0])
@@ -166,9 +168,9 @@ class AutoencoderStep:
                 )
             gradient += of_distance
             sums.append(distance / num_seen)
-        loss, absolute, squared, *perceptual = self.world.sum(torch.stack([value.double() for value in sums])).tolist()
+        loss, absolute, squared, *perceptual = self.world.sum(torch.stack([value.float() for value in sums])).tolist()
         squared /= num_step_frames
-        values = {"l1": absolute / num_step_frames, "psnr_db": 10 * math.log10(4.0 / max(squared, 1e-12))}
+        values = {"l1": absolute / num_step_frames, "psnr_db": _psnr_db(squared)}
         if perceptual:
             values["perceptual"] = perceptual[0]
             loss += settings.perceptual_weight * perceptual[0]
@@ -237,7 +239,7 @@ class AutoencoderStep:
         save_contact_sheet(path, rows, num_columns=NUM_SHEET_COLUMNS)
         error = float(torch.stack(errors).mean())
         return {
-            "held_out_psnr_db": 10 * math.log10(4.0 / max(error, 1e-12)),
+            "held_out_psnr_db": _psnr_db(error),
             "held_out_latent_rms": float(torch.stack(squares).mean().sqrt()),
         }
 
@@ -269,6 +271,11 @@ class AutoencoderStep:
         self._phase = (stage, has_gan)
         if self.adversary is not None and "adversary" in state:
             self.adversary.load_state_dict(state["adversary"])
+
+
+def _psnr_db(squared_error: float) -> float:
+    """Return the ratio of a mean squared error of a range of 2; NaN for one that is not finite."""
+    return 10 * math.log10(4.0 / max(squared_error, 1e-12)) if math.isfinite(squared_error) else math.nan
 
 
 def check_processes(recipe: AutoencoderRecipe, num_processes: int) -> None:

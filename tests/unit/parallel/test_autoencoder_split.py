@@ -12,10 +12,12 @@ from autoencoder_ranks import (
     CONFIG,
     FRAMES,
     TrainingCase,
+    decode_under_autocast,
     infer,
     inference_cases,
     make_autoencoder,
     run_rank,
+    stop_and_decode,
     train_alone,
     training_cases,
 )
@@ -89,6 +91,31 @@ def test_processes_code_a_video_as_one(size: int, num_frames: int, scope: NormSc
             del found["sizes"]  # a clip is one chunk, but its parts come one by one
         for name, value in found.items():
             torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("split", ["frames", "rows"])
+@pytest.mark.parametrize("size", FRAMES)
+def test_what_was_stopped_leaves_nothing_behind(size: int, split: SplitName, results) -> None:
+    expected = stop_and_decode(make_autoencoder(CONFIG, torch.float32))
+    for of_rank in results[size]:
+        torch.testing.assert_close(of_rank[f"stopped {split}"], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["frames", "rows"])
+@pytest.mark.parametrize("size", FRAMES)
+def test_under_autocast(size: int, split: SplitName, results) -> None:
+    expected = decode_under_autocast(make_autoencoder(CONFIG, torch.float32))
+    for of_rank in results[size]:
+        found = of_rank[f"autocast {split}"]
+        assert found.dtype == expected.dtype
+        assert float((found - expected).float().square().mean()) < 1e-3 * float(expected.float().square().mean())
+
+
+@pytest.mark.parametrize("split", ["frames", "rows"])
+@pytest.mark.parametrize("size", FRAMES)
+def test_all_refuse_what_one_refuses(size: int, split: SplitName, results) -> None:
+    for of_rank in results[size]:
+        assert "height" in of_rank[f"wrong size {split}"]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_lengths_that_the_model_returns_are_taken(num_frames: int) -> None:
     [
         ({"num_frames": 13}, r"stages\[0\]: num_frames: expected 8k or 8k \+ 1, got 13; try 9 or 17"),
         ({"num_frames": 10}, r"num_frames: .* got 10"),
-        ({"long_batch_every": 2, "long_batch_size": 1, "num_long_frames": 12}, r"num_frames: .* got 12"),
+        ({"long_batch_every": 5, "long_batch_size": 1, "num_long_frames": 12}, r"num_frames: .* got 12"),
         ({"height_px": 36}, r"stages\[0\]: height_px: expected a multiple of 8, got 36; the nearest is 32"),
         ({"width_px": 104}, r"width_px: expected at most data.render_width_px \(96\)"),
         ({"batch_size": 0}, "batch_size: expected a positive number"),
@@ -93,6 +93,10 @@ def test_lengths_that_the_model_returns_are_taken(num_frames: int) -> None:
         ({"image_batch_size": 0}, "image_batch_size: expected a positive number with image_batch_every and 0 without"),
         ({"image_batch_every": 0}, "image_batch_size: expected a positive number"),
         ({"long_batch_every": 2}, "long_batch_size: expected a positive number"),
+        (
+            {"image_batch_every": 3, "long_batch_every": 6, "long_batch_size": 1, "num_long_frames": 17},
+            r"long_batch_every: expected no multiple of image_batch_every \(3\), which goes first, got 6",
+        ),
         ({"image_batch_every": -1}, "image_batch_every: expected 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate: expected a positive number"),
         ({"decay_share": 2.0}, "decay_share: expected 0 to 1"),
@@ -113,6 +117,10 @@ def test_stages_that_do_not_fit_are_refused(changes, message: str) -> None:
         (lambda: AutoencoderLossSettings(kl_weight=-1.0), "kl_weight: expected 0 or more"),
         (lambda: AutoencoderLossSettings(l1_weight=0.0), "expected one of them to be positive"),
         (lambda: AutoencoderLossSettings(perceptual="lpips", lpips_backbone="vgg16.pth"), "lpips_heads: expected"),
+        (
+            lambda: make_recipe(stages=(make_stage(image_batch_every=4),), gan=make_gan(penalty_every=6)),
+            r"gan.penalty_every: expected no common divisor with stages\[0\].image_batch_every \(4\)",
+        ),
         (lambda: make_gan(penalty_every=0), "penalty_every: expected a positive number"),
         (lambda: make_gan(weight=-1.0), "weight: expected 0 or more"),
         (lambda: AutoencoderDataSettings(folder_share=1.5), "folder_share: expected 0 to 1"),

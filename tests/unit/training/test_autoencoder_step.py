@@ -111,7 +111,7 @@ def test_clips_and_pictures_alternate_and_are_functions_of_the_step() -> None:
         make_stage(num_steps=3, num_frames=1, image_batch_every=0, image_batch_size=0, batch_size=8),
         make_stage(long_batch_every=2, long_batch_size=2, num_long_frames=17, num_steps=6, batch_size=4),
     )
-    step = make_step(make_recipe(stages=stages))
+    step = make_step(make_recipe(stages=stages, gan=make_gan(penalty_every=5)))
     shapes = [tuple(step.make_batch(index).pixels.shape[:3]) for index in range(9)]
     assert shapes == [
         *[(8, 3, 1)] * 3,
@@ -145,6 +145,17 @@ def test_a_gan_may_join_a_run_later() -> None:
     joined = make_step(make_recipe())
     joined.load_state_dict(copy.deepcopy(plain.state_dict()))
     assert "gan_generator" in run_steps(joined, 1, first=2)[0]
+
+
+def test_an_infinite_reconstruction_is_refused() -> None:
+    step = make_step(make_recipe())
+    with torch.no_grad():
+        bias = step.model.decoder.conv_out.conv.bias
+        assert bias is not None
+        bias.fill_(math.inf)
+    values = step(step.make_batch(0), 1e-3)
+    assert values["num_skipped"] == 1
+    assert math.isnan(values["psnr_db"])
 
 
 @pytest.mark.parametrize("at_step", [1, 3])
