@@ -52,15 +52,17 @@ def group_memory(root: Path | None = None) -> GroupMemory | None:
     return None
 
 
-def parse_device(device: str) -> "torch.device":
-    """Return the torch device of a name. Raises ValueError if it is unknown or not available here."""
+def parse_device(device: "str | torch.device") -> "torch.device":
+    """Return a device by name. Raises ValueError if there is none of that name on this machine."""
     import torch
 
     try:
         parsed = torch.device(device)
         torch.empty(0, device=parsed)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: {device!r} is not available here ({str(error).splitlines()[0]})") from None
+        available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        known, reason = ", ".join(name for name, is_there in available.items() if is_there), str(error).splitlines()[0]
+        raise ValueError(f"device: expected one of this machine's ({known}), got {str(device)!r} ({reason})") from None
     return parsed
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from cogvideox.machine import parse_device
+
 MAX_WAIT = timedelta(hours=12)
 
 
@@ -72,13 +74,3 @@ class World:
         """Return when all processes have come here."""
         if self.size > 1:
             distributed.barrier()
-
-
-def parse_device(name: str | torch.device) -> torch.device:
-    """Return a device by name. Raises ValueError if there is none of that name on this machine."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind = str(name).partition(":")[0]
-    if not available.get(kind):
-        known = ", ".join(device for device, is_there in available.items() if is_there)
-        raise ValueError(f"device: expected one of this machine's ({known}), got {str(name)!r}")
-    return torch.device(name)
