@@ -188,7 +188,7 @@ def test_lpips_with_its_weights(model, capsys) -> None:
         (["a.mp4", "--height", "31", "--out", "b.mp4"], 2, "mp4 needs even height and width"),
         (["a.mp4", "--out", "/proc/b.mp4"], 2, "cannot write into /proc"),
         (["a.mp4", "--dtype", "float7"], 2, "dtype: expected one of float32"),
-        (["a.mp4", "--device", "abacus"], 2, "device: 'abacus'"),
+        (["a.mp4", "--device", "abacus"], 2, "device: expected one of this machine's"),
         (["a.mp4", "--tiled", "--model", "tiny"], 2, "too small for published tiles"),
         (["a.mp4", "--model", "no-such-model"], 3, "no-such-model"),
         (["a.mp4", "--model", "folder"], 3, "folder/config.json: no such file"),
