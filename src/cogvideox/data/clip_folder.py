@@ -23,7 +23,8 @@ NUM_SURVEYORS = 8
 def open_clips(folder: str | Path, *, needs_captions: bool = True) -> "IndexedClips | FolderClips":
     """Open a training set: a folder with ``index.parquet`` as that, any other as a folder of videos and text files.
 
-    Without ``needs_captions`` text files are not read, and the captions of a folder's clips are empty.
+    Without ``needs_captions`` text files are not read, and the captions of a folder's clips are empty; with it, clips
+    without captions are left out.
 
     Raises:
         MissingPackageError: pyarrow, which reads an index, is not installed.
@@ -31,7 +32,7 @@ def open_clips(folder: str | Path, *, needs_captions: bool = True) -> "IndexedCl
     """
     folder = Path(folder)
     if (folder / INDEX_NAME).is_file():
-        return read_index(folder)
+        return read_index(folder, needs_captions=needs_captions)
     return FolderClips(folder, needs_captions=needs_captions)
 
 

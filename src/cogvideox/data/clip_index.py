@@ -1,4 +1,4 @@
-"""A training set in tar shards with tables of its clips and captions. The one file here that uses pyarrow.
+"""A training set in tar shards with tables of its clips and captions.
 
 - ``index.parquet``: a row per clip with clip_id, shard, offset_bytes, size_bytes, num_frames, height_px, width_px, fps,
   caption_ids, and any number of columns ``score.<name>``; optionally sha256, of the clip's file.
@@ -10,6 +10,7 @@ A clip's file is ``size_bytes`` bytes from ``offset_bytes`` on of its shard: no 
 
 import hashlib
 import io
+import itertools
 import math
 import os
 import tarfile
@@ -22,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cogvideox.data.clips import ClipShape, ClipTable, check_unique, read_fitted, read_frames
-from cogvideox.errors import MissingPackageError
+from cogvideox.data.clips import ClipShape, ClipTable, Rejected, check_unique, read_fitted, read_frames
+from cogvideox.data.libraries import pyarrow
 from cogvideox.media.reading import survey_video
 
 INDEX_NAME, CAPTIONS_NAME = "index.parquet", "captions.parquet"
@@ -53,6 +54,8 @@ class IndexedClips:
     """The file of each clip's shard, in the folder."""
     offsets_bytes: NDArray[np.int64]
     sizes_bytes: NDArray[np.int64]
+    rejected: tuple[Rejected, ...] = ()
+    """What is left out, and why."""
 
     def read(self, index: int, shape: ClipShape) -> NDArray[np.uint8]:
         """Return the clip of a row as (T, H, W, 3) RGB of the shape.
@@ -78,13 +81,15 @@ class IndexedClips:
         return Path(f"{shard}: {self.table.clip_ids[index]}"), content
 
 
-def read_index(folder: str | Path) -> IndexedClips:
+def read_index(folder: str | Path, *, needs_captions: bool = True) -> IndexedClips:
     """Open a folder with ``index.parquet``.
+
+    With ``needs_captions`` clips that have none are left out; without, their caption is empty.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
-        ValueError: a table is missing or damaged, a column is missing or of another type, a clip has no caption or
-            lies beyond the end of its shard.
+        ValueError: a table is missing or damaged, a column is missing or of another type, a clip has a caption that is
+            not in the table of them or lies beyond the end of its shard, or no clip is left.
     """
     folder = Path(folder)
     path = folder / INDEX_NAME
@@ -96,12 +101,25 @@ def read_index(folder: str | Path) -> IndexedClips:
     if not clip_ids:
         raise ValueError(f"{path}: expected at least one clip, got none; write the training set again")
     for clip_id, caption_ids in zip(clip_ids, columns["caption_ids"], strict=True):
-        if not caption_ids or any(caption_id not in text_of for caption_id in caption_ids):
+        unknown = [caption_id for caption_id in caption_ids if caption_id not in text_of]
+        if unknown:
             raise ValueError(
-                f"{path}: caption_ids: expected at least one for every clip, each in {CAPTIONS_NAME}, "
-                f"got {caption_ids} for {clip_id!r}; caption the clip or leave out its row"
+                f"{path}: caption_ids: expected ids of {CAPTIONS_NAME}, got {unknown[0]!r} for {clip_id!r}; write the "
+                "tables again"
             )
     _check_shards(folder, columns)
+    rejected: tuple[Rejected, ...] = ()
+    if needs_captions:
+        rejected = tuple(
+            Rejected(clip_id=clip_id, reason="no caption")
+            for clip_id, caption_ids in zip(clip_ids, columns["caption_ids"], strict=True)
+            if not caption_ids
+        )
+        if len(rejected) == len(clip_ids):
+            raise ValueError(f"{path}: expected clips with captions, none of the {len(clip_ids)} has one; caption them")
+        has_caption = [bool(caption_ids) for caption_ids in columns["caption_ids"]]
+        columns = {name: list(itertools.compress(values, has_caption)) for name, values in columns.items()}
+        clip_ids = tuple(columns["clip_id"])
     if "sha256" in columns:
         versions = tuple(digest[:16] for digest in columns["sha256"])
     else:
@@ -115,7 +133,7 @@ def read_index(folder: str | Path) -> IndexedClips:
         height_px=np.array(columns["height_px"], np.int64),
         width_px=np.array(columns["width_px"], np.int64),
         fps=np.where(num_frames > 1, np.array(columns["fps"], np.float64), 0.0),
-        captions=tuple(tuple(text_of[caption_id] for caption_id in ids) for ids in columns["caption_ids"]),
+        captions=tuple(tuple(text_of[caption_id] for caption_id in ids) or ("",) for ids in columns["caption_ids"]),
         scores={
             name.removeprefix(SCORE_PREFIX): np.array(values, np.float64)
             for name, values in columns.items()
@@ -128,6 +146,7 @@ def read_index(folder: str | Path) -> IndexedClips:
         shards=tuple(columns["shard"]),
         offsets_bytes=np.array(columns["offset_bytes"], np.int64),
         sizes_bytes=np.array(columns["size_bytes"], np.int64),
+        rejected=rejected,
     )
 
 
@@ -141,16 +160,15 @@ def write_shards(
 
     Args:
         folder: has no index yet.
-        clips: id, video or picture file, wordings of its caption (at least one), scores by name.
+        clips: id, video or picture file, wordings of its caption (none if it has no caption yet), scores by name.
         max_shard_bytes: a shard of more is ended.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
-        ValueError: the folder holds an index, or a clip is unreadable, without caption or has another's id; nothing is
-            written.
+        ValueError: the folder holds an index, or a clip is unreadable or has another's id; nothing is written.
         OSError: the folder cannot be written.
     """
-    _pyarrow()
+    pyarrow()
     folder = Path(folder)
     if (folder / INDEX_NAME).exists():
         raise ValueError(f"folder: {folder} holds a training set already; delete it or name another folder")
@@ -190,8 +208,6 @@ class _ShardWriter:
             self._tar.close()
 
     def add(self, clip_id: str, path: Path, captions: Sequence[str], scores: Mapping[str, float]) -> None:
-        if not captions:
-            raise ValueError(f"clips: expected at least one caption for every clip, got none for {clip_id!r}")
         facts = survey_video(path)
         tar = self._tar
         if tar is None or tar.offset >= self.max_shard_bytes:
@@ -248,28 +264,19 @@ def _check_shards(folder: Path, columns: dict[str, list[Any]]) -> None:
             raise ValueError(f"{folder / shard}: expected at least {end_bytes:,} bytes, {got}; copy the shard again")
 
 
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingPackageError("the index of a training set needs pyarrow: pip install 'cogvideox[train]'") from None
-    return pyarrow
-
-
 def _arrow_type(pa: Any, name: str) -> Any:
     return pa.list_(pa.string()) if name == "list" else getattr(pa, name)()
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]], types: dict[str, str]) -> None:
-    pa = _pyarrow()
+    pa = pyarrow()
     schema = pa.schema([(name, _arrow_type(pa, kind)) for name, kind in types.items()])
     pa.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
 def _read_table(path: Path, types: dict[str, str]) -> dict[str, list[Any]]:
     """Return the columns of known types, and the scores. Raises ValueError naming the file, the column and the fix."""
-    pa = _pyarrow()
+    pa = pyarrow()
     try:
         with pa.parquet.ParquetFile(path) as file:
             table = file.read()

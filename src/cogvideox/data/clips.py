@@ -4,7 +4,9 @@ Axes: T frames, H W rows and columns of pixels.
 """
 
 import itertools
+import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 
 from cogvideox.media.pictures import fit_pictures
 from cogvideox.media.reading import map_frames
+
+logger = logging.getLogger(__name__)
+
+NUM_NAMED = 20
+"""Clips that are left out and named in warnings."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -56,6 +63,19 @@ class Rejected:
 
     clip_id: str
     reason: str
+
+
+def log_rejected(rejected: Sequence[Rejected]) -> None:
+    """Warn of clips that are left out: of the first ones by name, of all others by number."""
+    for clip in rejected[:NUM_NAMED]:
+        logger.warning("%s: left out: %s", clip.clip_id, clip.reason)
+    if len(rejected) > NUM_NAMED:
+        logger.warning(
+            "%d more are left out, the last: %s: %s",
+            len(rejected) - NUM_NAMED,
+            rejected[-1].clip_id,
+            rejected[-1].reason,
+        )
 
 
 class ClipSource(Protocol):

@@ -23,7 +23,7 @@ from torch import Tensor
 from cogvideox.configs import AutoencoderConfig
 from cogvideox.data.clip_folder import FolderClips, open_clips
 from cogvideox.data.clip_index import IndexedClips
-from cogvideox.data.clips import frames_at_rate
+from cogvideox.data.clips import frames_at_rate, log_rejected
 from cogvideox.data.stage_world import Art, load_fluent_art, render_scene, sample_scene
 from cogvideox.media.geometry import longest_clip, num_latent_frames
 from cogvideox.media.video import to_tensor
@@ -223,9 +223,7 @@ class _Folder:
         self.clips: FolderClips | IndexedClips = open_clips(recipe_path(recipe.data.folder), needs_captions=False)
         self.table = self.clips.table
         self._num_images_per_source = recipe.data.num_images_per_source
-        if isinstance(self.clips, FolderClips):
-            for rejected in self.clips.rejected:
-                logger.warning("%s: left out: %s", rejected.clip_id, rejected.reason)
+        log_rejected(self.clips.rejected)
         shown = _shown_stage(recipe)
         candidates = self._long_enough(shown.num_frames, shown.fps[0])
         order = sorted(candidates, key=lambda row: _digest(recipe.run.seed, self.table.clip_ids[row]))

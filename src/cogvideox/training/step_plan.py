@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cogvideox.configs import AutoencoderConfig, TransformerConfig
 from cogvideox.data.clips import ClipShape, ClipTable
+from cogvideox.data.curation.policy import ClipScores, Policy
 from cogvideox.training.curriculum import (
     EpochSamples,
     Stage,
@@ -59,6 +60,8 @@ class _CurrentEpoch:
     number: int
     first_step: int
     """Of the stage."""
+    clips: StageClips
+    """Those of the stage that the policy keeps now."""
     samples: EpochSamples
     packs: Epoch
 
@@ -76,6 +79,7 @@ class StepPlan:
         seed: int,
         num_balanced_ranks: int = 1,
         num_held_out: int = 0,
+        policy: Policy | None = None,
     ) -> None:
         """Choose the clips of all stages.
 
@@ -87,12 +91,18 @@ class StepPlan:
             seed: of the run.
             num_balanced_ranks: processes that packs of equal cost are made for.
             num_held_out: clips kept apart for validation, drawn at random.
+            policy: of a curated training set; an epoch takes the clips that it keeps at the step of the run with which
+                the epoch begins. Quantiles are of the table.
 
         Raises:
-            ValueError: a stage has no clips, or too few, or one that is longer than its packs.
+            ValueError: a stage has no clips, or too few, or one that is longer than its packs; the policy asks for a
+                score that the training set does not have, or keeps no clip of a stage at some step.
         """
         self.table, self.stages, self.configs, self.autoencoder = table, tuple(stages), tuple(configs), autoencoder
         self.seed, self.num_balanced_ranks = seed, num_balanced_ranks
+        self._scores = _clip_scores(table)
+        self.policy = None if policy is None else policy.resolve(self._scores)
+        is_ever_kept = np.ones(len(table), bool) if self.policy is None else self.policy.ever_keeps(self._scores)
         if num_held_out >= len(table):
             raise ValueError(f"validation.num_clips: expected fewer than the {len(table)} clips, got {num_held_out}")
         # By the clips' names: a clip that is added later moves no other one to the other side, but for one at most.
@@ -107,13 +117,16 @@ class StepPlan:
         """Clips that pass the filters of a stage but are too small for it."""
         for index, (stage, config) in enumerate(zip(self.stages, self.configs, strict=True)):
             try:
-                clips = stage_clips(table, stage, config, autoencoder)
+                fitting = stage_clips(table, stage, config, autoencoder)
+                clips = fitting.select(is_ever_kept[fitting.rows])
                 training = clips.select(is_training[clips.rows])
                 self._check_fit(training, stage, config)
+                for step in self._turning_steps(index):
+                    self._kept_at(training, step)
             except ValueError as error:
                 raise ValueError(f"stages[{index}]: {error}") from None
             self.clips.append(training)
-            self.num_left_out.append(num_passing(table, stage) - len(clips))
+            self.num_left_out.append(num_passing(table, stage) - len(fitting))
             self.held_out_clips.append(clips.select(~is_training[clips.rows]))
         self._epoch: _CurrentEpoch | None = None
 
@@ -185,16 +198,37 @@ class StepPlan:
 
     def _make_epoch(self, stage: int, number: int, first_step: int) -> _CurrentEpoch:
         seed = (self.seed, _PACKING, stage, number)
-        clips, config = self.clips[stage], self.configs[stage]
+        config = self.configs[stage]
+        clips = self._kept_at(self.clips[stage], self._first_step(stage) + first_step)
         samples = epoch_samples(clips, self.stages[stage].image_share, np.random.default_rng((*seed, 0)))
         num_frames = np.where(samples.is_first_frame, 1, clips.num_frames[samples.clips])
         height_px, width_px = clips.height_px[samples.clips], clips.width_px[samples.clips]
         lengths = num_tokens(num_frames, height_px, width_px, config, self.autoencoder)
         settings = pack_settings(self.stages[stage], config, self.num_balanced_ranks)
-        return _CurrentEpoch(stage, number, first_step, samples, pack_epoch(lengths, settings, (*seed, 1)))
+        return _CurrentEpoch(stage, number, first_step, clips, samples, pack_epoch(lengths, settings, (*seed, 1)))
+
+    def _first_step(self, stage: int) -> int:
+        """Return the step of the run with which a stage begins."""
+        return sum(earlier.num_steps for earlier in self.stages[:stage])
+
+    def _turning_steps(self, stage: int) -> list[int]:
+        """Return the first and last step of a stage, and those of it at which thresholds turn."""
+        first, last = self._first_step(stage), self._first_step(stage + 1) - 1
+        rules = () if self.policy is None else self.policy.rules
+        turns = {waypoint.step for rule in rules for waypoint in rule.then}
+        return sorted({first, last} | {step for step in turns if first < step < last})
+
+    def _kept_at(self, clips: StageClips, step: int) -> StageClips:
+        """Return those of a stage's clips that the policy keeps at a step of the run."""
+        if self.policy is None:
+            return clips
+        kept = clips.select(self.policy.keeps(self._scores, step)[clips.rows])
+        if not len(kept):
+            raise ValueError(f"the policy keeps none of {len(clips)} clips at step {step}; move its thresholds")
+        return kept
 
     def _sample(self, epoch: _CurrentEpoch, place: int, sample: int) -> Sample:
-        clips, index = self.clips[epoch.stage], int(epoch.samples.clips[sample])
+        clips, index = epoch.clips, int(epoch.samples.clips[sample])
         return Sample(
             place=place,
             row=int(clips.rows[index]),
@@ -206,6 +240,11 @@ class StepPlan:
 def _pairs(clips_of_stages: Sequence[StageClips]) -> list[tuple[int, ClipShape]]:
     pairs = ((int(clips.rows[index]), clips.shape(index)) for clips in clips_of_stages for index in range(len(clips)))
     return list(dict.fromkeys(pairs))
+
+
+def _clip_scores(table: ClipTable) -> ClipScores:
+    durations_s = np.divide(table.num_frames, table.fps, out=np.zeros(len(table)), where=table.fps > 0)
+    return ClipScores(clip_ids=table.clip_ids, durations_s=durations_s, values=table.scores)
 
 
 def _digest(seed: int, clip_id: str) -> str:

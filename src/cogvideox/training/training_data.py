@@ -16,7 +16,7 @@ from cogvideox.training.curriculum import stage_configs
 from cogvideox.training.sample_loading import ImageEncoder, LoadedSample, SampleLoader
 from cogvideox.training.step_plan import Sample, StepPlan
 from cogvideox.training.text_embeddings import TextEmbeddings
-from cogvideox.training.transformer_parts import load_autoencoder, read_part_configs
+from cogvideox.training.transformer_parts import load_autoencoder, open_policy, read_part_configs
 from cogvideox.training.transformer_recipe import TransformerRecipe
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class TrainingData:
             seed=recipe.run.seed,
             num_balanced_ranks=recipe.num_balanced_ranks,
             num_held_out=recipe.validation.num_clips,
+            policy=open_policy(recipe.data),
         )
         for index, number in enumerate(self.plan.num_left_out):
             if number:

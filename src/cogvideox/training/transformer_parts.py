@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from cogvideox.checkpoints.directory import (
 )
 from cogvideox.component_files import component_folder, read_config
 from cogvideox.configs import AutoencoderConfig, NoiseScheduleConfig, TransformerConfig
-from cogvideox.data.clip_folder import FolderClips, open_clips
-from cogvideox.data.clips import ClipSource
+from cogvideox.data.clip_folder import open_clips
+from cogvideox.data.clips import ClipSource, log_rejected
+from cogvideox.data.curation.policy import POLICY_NAME, Policy, read_policy
 from cogvideox.data.stage_world.source import StageWorldClips
 from cogvideox.machine import cache_folder
 from cogvideox.models.autoencoder import VideoAutoencoder
@@ -32,8 +32,6 @@ from cogvideox.parallel.world import World
 from cogvideox.presets import PRESETS
 from cogvideox.training.lora import add_lora, save_lora
 from cogvideox.training.transformer_recipe import DataSettings, ImageToVideoSettings, TransformerRecipe, recipe_path
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +126,20 @@ def open_source(data: DataSettings) -> ClipSource:
         return StageWorldClips(data.stage_world)
     assert data.folder is not None
     source = open_clips(recipe_path(data.folder))
-    if isinstance(source, FolderClips):
-        for rejected in source.rejected:
-            logger.warning("%s: left out: %s", rejected.clip_id, rejected.reason)
+    log_rejected(source.rejected)
     return source
+
+
+def open_policy(data: DataSettings) -> Policy | None:
+    """Return the policy of a recipe's training set: its own, or the one in the folder, or none.
+
+    Raises:
+        ValueError: the file cannot be read as a policy.
+    """
+    if data.policy is not None:
+        return read_policy(recipe_path(data.policy))
+    path = None if data.folder is None else recipe_path(data.folder) / POLICY_NAME
+    return read_policy(path) if path is not None and path.is_file() else None
 
 
 def make_transformer(recipe: TransformerRecipe, configs: PartConfigs, world: World) -> ExpertTransformer:

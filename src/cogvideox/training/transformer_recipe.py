@@ -21,6 +21,9 @@ class DataSettings:
     """Videos and pictures with text files beside them, or a folder with ``index.parquet``; ~ is the home folder."""
     stage_world: StageWorldSettings | None = None
     """Renders, as for the embedded model."""
+    policy: str | None = None
+    """TOML file with ``[[policy.rules]]`` that says which clips are taken at which step; without, ``policy.toml`` of
+    the folder, if it has one (docs/curation.md)."""
 
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.stage_world is None):
