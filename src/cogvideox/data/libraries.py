@@ -49,7 +49,7 @@ def ray() -> Any:
 def torchvision_flow() -> Any:
     """Return torchvision's models of optical flow."""
     try:
-        from torchvision.models import optical_flow
+        from torchvision.models import optical_flow  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingPackageError(
             "RAFT flow needs torchvision: pip install torchvision (the build that fits your torch)"

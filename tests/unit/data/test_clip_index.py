@@ -123,7 +123,7 @@ def test_an_interrupted_or_wrong_set_leaves_nothing(tmp_path: Path, media: list[
 
 def test_clips_without_captions_are_left_out_where_captions_are_needed(tmp_path: Path, media: list[Path]) -> None:
     captions = {"a": ["an a"], "b": [], "c": ["a c", "the c"]}
-    clips = [(name, path, captions[name], {"beauty": place}) for place, (name, path) in enumerate(zip("abc", media))]
+    clips = [(name, media[place], captions[name], {"beauty": place}) for place, name in enumerate("abc")]
     write_shards(tmp_path, clips)
     needed, all_clips = read_index(tmp_path), read_index(tmp_path, needs_captions=False)
     assert needed.table.clip_ids == ("a", "c")

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[3] / "recipes"
 RECIPES = [
     path
     for path in sorted(FOLDER.rglob("*.toml"))
-    if "stages" in tomllib.loads(path.read_text()) and not path.stem.endswith("autoencoder")
+    if "stages" in tomllib.loads(path.read_text()) and "autoencoder" not in path.stem
 ]
 PAPER = ["paper-2b/text-to-video", "paper-2b/image-to-video", "paper-5b/text-to-video", "paper-5b/image-to-video"]
 SMALL_PACKS = (  # the override in the head of the text-to-video recipes

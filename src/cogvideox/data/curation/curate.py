@@ -1,0 +1,238 @@
+"""The whole way from raw videos to a training set, and every step of it done only once."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cogvideox.component_files import write_atomically
+from cogvideox.data.clip_index import INDEX_NAME, write_shards
+from cogvideox.data.curation.analysis import missing_parts
+from cogvideox.data.curation.curation_report import write_curation_report
+from cogvideox.data.curation.engine import EngineName, Task, run_inline, run_ray
+from cogvideox.data.curation.plan import CurationPlan
+from cogvideox.data.curation.policy import POLICY_NAME, Policy, policy_toml, write_policy
+from cogvideox.data.curation.recipe import CurationRecipe
+from cogvideox.data.curation.sources import Digests, Source, find_sources
+from cogvideox.data.curation.store import Store, operator_key, write_table
+from cogvideox.data.curation.tables import (
+    DECISION_TYPES,
+    TABLES_NAME,
+    ClipColumns,
+    Curation,
+    gather,
+    write_sources,
+)
+from cogvideox.settings import resolved_json
+
+WORK_NAME, DATASET_NAME, REPORT_NAME, RECIPE_NAME = "work", "dataset", "report.html", "recipe.json"
+CONTENT_NAME = "content.txt"
+"""In the training set: what it was made of, so that it is not written again when that has not changed."""
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationResult:
+    """What a curation came to."""
+
+    folder: Path
+    num_sources: int
+    num_rejected: int
+    """Files that are no videos, or give no frame."""
+    num_damaged: int
+    """Files of which a part could be used."""
+    num_computed: int
+    """Sources on which something was computed now; the others were known."""
+    num_clips: int
+    num_kept: int
+    clips_s: float
+    kept_s: float
+    num_failed: int
+    """Kept clips that could not be written."""
+
+
+def curate(
+    recipe: CurationRecipe,
+    out: str | Path,
+    *,
+    engine: EngineName = "ray",
+    ray_address: str | None = None,
+    retries_failed: bool = False,
+    on_progress: OnProgress = lambda *_: None,
+) -> CurationResult:
+    """Find, cut, measure and choose clips, and write a training set and a report of them.
+
+    What was computed before, for the same content and settings, is used again, whatever the files are called now. A run
+    that was stopped at any moment goes on where it was.
+
+    Args:
+        recipe: what to do.
+        out: folder for tables, training set and report, and for the work (``work/``), which may be deleted.
+        engine: Ray Data, or this process alone; both give the same bytes.
+        ray_address: of a cluster whose machines all see the inputs and ``out`` under these names.
+        retries_failed: look again at files that could not be decoded.
+        on_progress: called with the name of the part, what is done of it, and all.
+
+    Raises:
+        MissingPackageError: a library or weights are not installed.
+        ValueError: an input does not exist, or the recipe cannot be carried out.
+        OSError: the folder cannot be written.
+    """
+    plan = CurationPlan.of(recipe)
+    out = Path(out)
+    store = Store(out / WORK_NAME)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    sources = find_sources(
+        recipe.inputs, Digests(store.folder / "digests.json"), on_progress=lambda *done: on_progress("reading", *done)
+    )
+    paths: dict[str, str] = {}
+    for source in sources:
+        if source.digest:
+            paths.setdefault(source.digest, str(source.path))
+    if retries_failed:
+        _forget_failed(plan, store, list(paths))
+    tasks = [Task(path=path, digest=d) for d, path in paths.items() if missing_parts(plan, store, d)]
+    _run(plan, store, tasks, engine, ray_address, lambda *done: on_progress("measuring", *done))
+
+    clips = gather(plan, store, list(paths), out / TABLES_NAME)
+    policy = recipe.policy.resolve(clips.scores)
+    write_policy(out / POLICY_NAME, policy)
+    is_kept = policy.ever_keeps(clips.scores)
+    to_write = _clips_to_write(plan, store, clips, is_kept, paths)
+    failed = _run(plan, store, to_write, engine, ray_address, lambda *done: on_progress("writing clips", *done))
+    decisions = decide(clips, policy, is_kept, failed)
+    source_rows = write_sources(plan, store, sources, clips, out / TABLES_NAME / "sources.parquet")
+    _write_dataset(out / DATASET_NAME, plan, store, clips, policy, decisions, sources)
+    write_atomically(out / RECIPE_NAME, resolved_json(recipe))
+    curation = Curation(sources=source_rows, clips=clips, decisions=decisions, policy=policy)
+    write_curation_report(out / REPORT_NAME, curation, plan, store)
+    # Last: it says that all the others are there.
+    write_table(out / TABLES_NAME / "decisions.parquet", decisions, DECISION_TYPES)
+    kept = np.array([row["is_kept"] for row in decisions], bool)
+    return CurationResult(
+        folder=out,
+        num_sources=len(sources),
+        num_rejected=sum(row["status"] == "rejected" for row in source_rows),
+        num_damaged=sum(row["status"] == "damaged" for row in source_rows),
+        num_computed=len(tasks),
+        num_clips=len(clips.rows),
+        num_kept=int(kept.sum()),
+        clips_s=float(clips.scores.durations_s.sum()),
+        kept_s=float(clips.scores.durations_s[kept].sum()),
+        num_failed=len(failed),
+    )
+
+
+def _run(
+    plan: CurationPlan,
+    store: Store,
+    tasks: Sequence[Task],
+    engine: EngineName,
+    ray_address: str | None,
+    on_progress: Callable[[int, int], None],
+) -> dict[str, str]:
+    if not tasks:
+        return {}
+    folder = store.folder.absolute()
+    if engine == "inline":
+        return run_inline(plan, folder, tasks, on_progress)
+    return run_ray(plan, folder, tasks, on_progress, address=ray_address)
+
+
+def _forget_failed(plan: CurationPlan, store: Store, digests: Sequence[str]) -> None:
+    keys = [plan.decoding_key, plan.shots_key, plan.previews_key, *(planned.key for planned in plan.operators)]
+    for digest in digests:
+        if store.has(plan.decoding_key, digest) and store.read(plan.decoding_key, digest)[0]["status"] != "ok":
+            for key in keys:
+                store.remove(key, digest)
+
+
+def _clips_to_write(
+    plan: CurationPlan, store: Store, clips: ClipColumns, is_kept: NDArray[np.bool_], paths: Mapping[str, str]
+) -> list[Task]:
+    """Return a task for every source with kept clips that are not yet files."""
+    wanted: dict[str, list[str]] = {}
+    for row, keeps in zip(clips.rows, is_kept, strict=True):
+        if keeps and not store.path(plan.clip_files_key, row["clip_id"], ".mp4").exists():
+            wanted.setdefault(row["sha256"], []).append(row["clip_id"])
+    return [Task(path=paths[digest], digest=digest, clips=tuple(ids)) for digest, ids in wanted.items()]
+
+
+def decide(
+    clips: ClipColumns, policy: Policy, is_kept: NDArray[np.bool_], failed: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return for every clip whether it is kept and, if not, the rule that drops it at step 0, or what went wrong."""
+    first_failing = policy.drop_reasons(clips.scores, 0).first_failing
+    rows: list[dict[str, Any]] = []
+    for row, keeps, rule in zip(clips.rows, is_kept, first_failing, strict=True):
+        clip_id = row["clip_id"]
+        reason = "" if keeps else policy.rules[rule].name
+        if clip_id in failed:
+            keeps, reason = False, f"could not be written: {failed[clip_id]}"
+        rows.append({"clip_id": clip_id, "is_kept": bool(keeps), "reason": reason})
+    return rows
+
+
+def _write_dataset(
+    folder: Path,
+    plan: CurationPlan,
+    store: Store,
+    clips: ClipColumns,
+    policy: Policy,
+    decisions: Sequence[Mapping[str, Any]],
+    sources: Sequence[Source],
+) -> None:
+    """Write the kept clips as a training set, in place of the one that is there, unless it is the same."""
+    captions = _captions(clips, sources)
+    values = clips.scores.values
+    entries: list[tuple[str, Path, Sequence[str], Mapping[str, float]]] = []
+    for index, (row, decision) in enumerate(zip(clips.rows, decisions, strict=True)):
+        if decision["is_kept"]:
+            scores = {name: float(values[name][index]) for name in values}
+            path = store.path(plan.clip_files_key, row["clip_id"], ".mp4")
+            entries.append((row["clip_id"], path, captions.get(row["clip_id"], ()), scores))
+    described = [[clip_id, list(texts), scores] for clip_id, _, texts, scores in entries]
+    content = operator_key("dataset", 1, {"clips": described, "policy": policy_toml(policy)}, (), plan.clip_files_key)
+    content += f" {plan.recipe.max_shard_mib} MiB\n"
+    if (folder / INDEX_NAME).is_file() and _read_text(folder / CONTENT_NAME) == content:
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
+        made = Path(temporary) / folder.name
+        made.mkdir()
+        if entries:
+            write_shards(made, entries, max_shard_bytes=plan.recipe.max_shard_mib * 2**20)
+        write_policy(made / POLICY_NAME, policy)
+        (made / CONTENT_NAME).write_text(content)
+        if folder.exists():
+            os.replace(folder, Path(temporary) / "old")
+        os.replace(made, folder)
+
+
+def _captions(clips: ClipColumns, sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
+    """Return the captions of clips that are all of what their source gives: those of longer ones describe more."""
+    num_clips: dict[str, int] = {}
+    for row in clips.rows:
+        num_clips[row["sha256"]] = num_clips.get(row["sha256"], 0) + 1
+    texts: dict[str, tuple[str, ...]] = {}
+    for source in sources:
+        if source.captions:
+            texts.setdefault(source.digest, source.captions)
+    return {
+        row["clip_id"]: texts[row["sha256"]]
+        for row in clips.rows
+        if row["sha256"] in texts and num_clips[row["sha256"]] == 1
+    }
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

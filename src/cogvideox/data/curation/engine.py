@@ -1,0 +1,169 @@
+"""Where the work on sources is done: in this process, or on Ray Data, on one machine or many.
+
+Both call the same `Worker` with the same tasks, and it writes its results itself; only short answers come back. So what
+is written does not depend on the engine.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cogvideox.data.curation.analysis import analyse
+from cogvideox.data.curation.decoding import Decoder
+from cogvideox.data.curation.plan import CurationPlan
+from cogvideox.data.curation.store import Store
+from cogvideox.data.curation.transcoding import transcode
+from cogvideox.data.libraries import ray as load_ray
+
+EngineName = Literal["ray", "inline"]
+OnProgress = Callable[[int, int], None]
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Of a local Ray: only paths and answers pass through it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One source to analyse, or some of its clips to write."""
+
+    path: str
+    digest: str
+    clips: tuple[str, ...] = ()
+    """Ids of the clips to write; without, the source is analysed."""
+
+    def packed(self) -> dict[str, Any]:
+        """Return it as a row for Ray; paths may be no UTF-8."""
+        return {"path": os.fsencode(self.path), "digest": self.digest, "clips": json.dumps(self.clips)}
+
+    @classmethod
+    def unpacked(cls, row: dict[str, Any]) -> "Task":
+        """Return the task of a row."""
+        return cls(path=os.fsdecode(row["path"]), digest=row["digest"], clips=tuple(json.loads(row["clips"])))
+
+
+class Worker:
+    """Does tasks, one after the other, with a decoding process of its own."""
+
+    def __init__(self, plan: CurationPlan, store_folder: str) -> None:
+        self.plan = plan
+        self.store = Store(store_folder)
+        self.decoder = Decoder(plan.recipe.decoding)
+
+    def __call__(self, task: Task) -> dict[str, str]:
+        """Do a task; return the reason of every clip that could not be written."""
+        if task.clips:
+            return transcode(Path(task.path), task.digest, task.clips, self.plan, self.store, self.decoder)
+        with one_thread():
+            analyse(Path(task.path), task.digest, self.plan, self.store, self.decoder)
+        return {}
+
+    def stop(self) -> None:
+        """End the decoding process."""
+        self.decoder.stop()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums over several round differently from machine to machine."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+class RayWorker:
+    """A `Worker` for Ray Data, which passes columns."""
+
+    def __init__(self, plan: CurationPlan, store_folder: str) -> None:
+        self._worker = Worker(plan, store_folder)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Do the tasks of a batch."""
+        names = list(batch)
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        return {"failed": [json.dumps(self._worker(Task.unpacked(row))) for row in rows]}
+
+
+def run_inline(
+    plan: CurationPlan, store_folder: Path, tasks: Sequence[Task], on_progress: OnProgress
+) -> dict[str, str]:
+    """Do all tasks in this process; return the reason of every clip that could not be written."""
+    failed: dict[str, str] = {}
+    worker = Worker(plan, str(store_folder))
+    try:
+        for index, task in enumerate(tasks):
+            failed |= worker(task)
+            on_progress(index + 1, len(tasks))
+    finally:
+        worker.stop()
+    return failed
+
+
+def run_ray(
+    plan: CurationPlan,
+    store_folder: Path,
+    tasks: Sequence[Task],
+    on_progress: OnProgress,
+    *,
+    address: str | None = None,
+) -> dict[str, str]:
+    """Do all tasks on Ray Data; return the reason of every clip that could not be written.
+
+    Args:
+        plan: of the curation.
+        store_folder: on a disk that all machines see under this name, as the inputs.
+        tasks: what to do.
+        on_progress: called with the tasks done and all.
+        address: of a cluster; None uses the one this process belongs to, or starts one on this machine.
+
+    Raises:
+        MissingPackageError: Ray Data is not installed.
+        ValueError: there is no cluster at the address.
+    """
+    ray = load_ray()
+    failed: dict[str, str] = {}
+    with _connected(ray, address):
+        num_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(tasks)))
+        rows = ray.data.from_items([task.packed() for task in tasks], override_num_blocks=len(tasks))
+        answers = rows.map_batches(
+            RayWorker,
+            fn_constructor_args=(plan, str(store_folder)),
+            batch_size=1,
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=num_workers),
+        )
+        for number, row in enumerate(answers.iter_rows()):
+            failed |= json.loads(row["failed"])
+            on_progress(number + 1, len(tasks))
+    return failed
+
+
+@contextmanager
+def _connected(ray: Any, address: str | None) -> Iterator[None]:
+    """Connect to Ray for the length of a block, unless this process is connected already."""
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address is None:
+            options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        try:
+            ray.init(address=address or "local", **options)
+        except ConnectionError as error:
+            raise ValueError(f"--ray-address: no Ray cluster at {address!r} ({error})") from None
+    # Ours is the progress that is shown.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        if is_ours:
+            ray.shutdown()

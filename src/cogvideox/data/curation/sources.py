@@ -1,0 +1,159 @@
+"""Which files there are to curate, and which content each has."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cogvideox.data.curation.store import replacing
+
+PASSED_OVER = (
+    ".txt", ".json", ".jsonl", ".srt", ".vtt", ".ass", ".csv", ".tsv", ".md", ".toml", ".yaml", ".yml", ".xml", ".nfo",
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".parquet", ".tar", ".part",
+)  # fmt: skip
+"""Files that lie beside videos. Any other file is looked into, whatever its name says."""
+CHUNK_BYTES = 2**20
+MAX_CAPTION_BYTES = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file of the inputs."""
+
+    path: Path
+    name: str
+    """Its path below the input that it belongs to, with that input's own name before it: as it is shown, and sorted."""
+    digest: str = ""
+    """SHA-256 of its content; empty if it cannot be read."""
+    size_bytes: int = 0
+    reason: str = ""
+    """Why it cannot be read."""
+    captions: tuple[str, ...] = ()
+    """Lines of the text file beside it."""
+
+
+class Digests:
+    """SHA-256 of files, remembered by path, size and time of change, so that an old file is not read for it again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, list[int | str]] = {}
+        self._is_changed = False
+        try:
+            self._known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._known = {}  # it only saves time
+
+    def digest(self, path: Path, status: os.stat_result) -> str:
+        """Return the digest of a file. Raises OSError if it cannot be read."""
+        key = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+        facts = [status.st_size, status.st_mtime_ns, status.st_ino]
+        known = self._known.get(key)
+        if known is None or known[:3] != facts:
+            known = [*facts, _sha256(path)]
+            self._known[key] = known
+            self._is_changed = True
+        return str(known[3])
+
+    def save(self) -> None:
+        """Write what is known."""
+        if self._is_changed:
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(self._known), encoding="utf-8")
+            self._is_changed = False
+
+
+def find_sources(
+    inputs: Sequence[str], digests: Digests, *, on_progress: Callable[[int, int], None] | None = None
+) -> list[Source]:
+    """Return all files of the inputs, sorted by name, with their digests.
+
+    Hidden files, and texts and pictures that lie beside videos, are passed over. What cannot be read is returned with
+    its reason.
+
+    Args:
+        inputs: folders, which are searched with all below, and files.
+        digests: remembers what was read before.
+        on_progress: called with the files done and all.
+
+    Raises:
+        ValueError: an input does not exist, or there is no file in all of them.
+    """
+    found: dict[str, Path] = {}
+    for name in inputs:
+        top = Path(name).expanduser()
+        if not os.path.lexists(top):
+            raise ValueError(f"inputs: no such file or folder: {name}")
+        paths = _files_below(top) if top.is_dir() else [top]
+        for path in paths:
+            relative = path.relative_to(top) if path != top else Path()
+            shown = (Path(os.path.abspath(top)).name / relative).as_posix()
+            found.setdefault(_readable(shown), path)
+    if not found:
+        raise ValueError(f"inputs: expected videos in {', '.join(inputs)}, got none")
+    sources: list[Source] = []
+    for name in sorted(found):
+        sources.append(_source(found[name], name, digests))
+        if on_progress is not None:
+            on_progress(len(sources), len(found))
+    digests.save()
+    return sources
+
+
+def _files_below(top: Path) -> list[Path]:
+    files: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+
+    def keep_unreadable(error: OSError) -> None:
+        files.append(Path(error.filename))
+
+    for parent, folders, names in os.walk(top, followlinks=True, onerror=keep_unreadable):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return [file for file in files if file.suffix.lower() not in PASSED_OVER]
+
+
+def _source(path: Path, name: str, digests: Digests) -> Source:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return Source(path=path, name=name, reason="not a regular file")
+        if not status.st_size:
+            return Source(path=path, name=name, reason="empty file")
+        digest = digests.digest(path, status)
+    except OSError as error:
+        return Source(path=path, name=name, reason=f"not readable ({error.strerror or error})")
+    return Source(path=path, name=name, digest=digest, size_bytes=status.st_size, captions=_captions(path))
+
+
+def _captions(path: Path) -> tuple[str, ...]:
+    """Return the lines of the text file beside a video; none if there is none that can be read."""
+    text = path.with_suffix(".txt")
+    try:
+        if not text.is_file() or text.stat().st_size > MAX_CAPTION_BYTES:
+            return ()
+        lines = text.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _readable(name: str) -> str:
+    """Return a name as text: bytes that are no UTF-8 are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
