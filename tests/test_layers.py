@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "cogvideox"
-ROOT = {"configs", "errors", "settings", "component_files", "machine", "quantization", "presets"}
+ROOT = {"configs", "errors", "settings", "component_files", "machine", "quantization", "presets", "durable_files"}
 ROOT |= {"__init__", "__main__"}
 ALLOWED = {
     "models": ROOT,

@@ -120,3 +120,15 @@ def convert_value(hint: Any, value: Any, where: str) -> Any:
 def resolved_json(settings: Any) -> str:
     """Return a (nested) dataclass as JSON text, to be written beside what it made."""
     return json.dumps(dataclasses.asdict(settings), indent=2, default=str) + "\n"
+
+
+def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Return the dotted keys under which two JSON values differ, run lengths (``num_steps``) left out."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        pairs = [(key, old.get(key), new.get(key)) for key in keys if key != "num_steps"]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(str(index), *pair) for index, pair in enumerate(zip(old, new, strict=True))]
+    else:
+        return [] if old == new else [prefix]
+    return [key for name, before, after in pairs for key in changed_keys(before, after, f"{prefix}.{name}".lstrip("."))]

@@ -10,10 +10,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 
-from cogvideox.parallel.world import World
-from cogvideox.settings import resolved_json
-from cogvideox.training.run_files import (
-    changed_keys,
+from cogvideox.durable_files import (
     locked,
     newer_folder,
     read_json,
@@ -22,6 +19,8 @@ from cogvideox.training.run_files import (
     replace_folder,
     replace_text,
 )
+from cogvideox.parallel.world import World
+from cogvideox.settings import changed_keys, resolved_json
 from cogvideox.training.run_log import RunLog
 from cogvideox.training.states import StateStore
 
@@ -54,7 +53,9 @@ class RunFolder:
 
     def _open(self) -> None:
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._stack.enter_context(locked(self._run_dir))
+        self._stack.enter_context(
+            locked(self._run_dir, f"another process trains in {self._run_dir}: wait for it or choose another --run-dir")
+        )
         for folder in (self._run_dir, self._states.folder):
             remove_temporary_files(folder)
         recover_folder(self._checkpoint)

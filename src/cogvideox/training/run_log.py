@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from cogvideox.training.run_files import replacing
+from cogvideox.durable_files import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from cogvideox.training.run_files import replace_text, replacing
+from cogvideox.durable_files import replace_text, replacing
 
 logger = logging.getLogger(__name__)
 

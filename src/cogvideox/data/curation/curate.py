@@ -1,7 +1,5 @@
 """The whole way from raw videos to a training set, and every step of it done only once."""
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from cogvideox.data.curation.tables import (
     gather,
     write_sources,
 )
+from cogvideox.durable_files import locked, newer_folder, recover_folder, replace_folder
 from cogvideox.settings import resolved_json
 
 WORK_NAME, DATASET_NAME, REPORT_NAME, RECIPE_NAME = "work", "dataset", "report.html", "recipe.json"
@@ -81,13 +80,27 @@ def curate(
 
     Raises:
         MissingPackageError: a library or weights are not installed.
-        ValueError: an input does not exist, or the recipe cannot be carried out.
+        ValueError: an input does not exist, the recipe cannot be carried out, or another process works in the folder.
         OSError: the folder cannot be written.
     """
     plan = CurationPlan.of(recipe)
     out = Path(out)
     store = Store(out / WORK_NAME)
     store.folder.mkdir(parents=True, exist_ok=True)
+    with locked(store.folder, f"another process curates in {out}: wait for it or choose another folder"):
+        return _curate(plan, out, store, engine, ray_address, retries_failed, on_progress)
+
+
+def _curate(
+    plan: CurationPlan,
+    out: Path,
+    store: Store,
+    engine: EngineName,
+    ray_address: str | None,
+    retries_failed: bool,
+    on_progress: OnProgress,
+) -> CurationResult:
+    recipe = plan.recipe
     sources = find_sources(
         recipe.inputs, Digests(store.folder / "digests.json"), on_progress=lambda *done: on_progress("reading", *done)
     )
@@ -189,6 +202,7 @@ def _write_dataset(
     sources: Sequence[Source],
 ) -> None:
     """Write the kept clips as a training set, in place of the one that is there, unless it is the same."""
+    recover_folder(folder)
     captions = _captions(clips, sources)
     values = clips.scores.values
     entries: list[tuple[str, Path, Sequence[str], Mapping[str, float]]] = []
@@ -202,17 +216,13 @@ def _write_dataset(
     content += f" {plan.recipe.max_shard_mib} MiB\n"
     if (folder / INDEX_NAME).is_file() and _read_text(folder / CONTENT_NAME) == content:
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
-        made = Path(temporary) / folder.name
-        made.mkdir()
-        if entries:
-            write_shards(made, entries, max_shard_bytes=plan.recipe.max_shard_mib * 2**20)
-        write_policy(made / POLICY_NAME, policy)
-        (made / CONTENT_NAME).write_text(content)
-        if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(made, folder)
+    made = newer_folder(folder)
+    made.mkdir(parents=True)
+    if entries:
+        write_shards(made, entries, max_shard_bytes=plan.recipe.max_shard_mib * 2**20)
+    write_policy(made / POLICY_NAME, policy)
+    (made / CONTENT_NAME).write_text(content)
+    replace_folder(folder)
 
 
 def _captions(clips: ClipColumns, sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:

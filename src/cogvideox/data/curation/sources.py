@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cogvideox.data.curation.store import replacing
+from cogvideox.durable_files import read_json, replace_text
 
 PASSED_OVER = (
     ".txt", ".json", ".jsonl", ".srt", ".vtt", ".ass", ".csv", ".tsv", ".md", ".toml", ".yaml", ".yml", ".xml", ".nfo",
@@ -42,10 +42,9 @@ class Digests:
         self.path = path
         self._known: dict[str, list[int | str]] = {}
         self._is_changed = False
-        try:
-            self._known = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._known = {}  # it only saves time
+        known = read_json(path)
+        if isinstance(known, dict):  # it only saves time: what is damaged is left
+            self._known = {key: facts for key, facts in known.items() if isinstance(facts, list) and len(facts) == 4}
 
     def digest(self, path: Path, status: os.stat_result) -> str:
         """Return the digest of a file. Raises OSError if it cannot be read."""
@@ -61,8 +60,8 @@ class Digests:
     def save(self) -> None:
         """Write what is known."""
         if self._is_changed:
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps(self._known), encoding="utf-8")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(self.path, json.dumps(self._known))
             self._is_changed = False
 
 
@@ -82,16 +81,13 @@ def find_sources(
     Raises:
         ValueError: an input does not exist, or there is no file in all of them.
     """
+    tops = list(dict.fromkeys(Path(os.path.abspath(Path(name).expanduser())) for name in inputs))
     found: dict[str, Path] = {}
-    for name in inputs:
-        top = Path(name).expanduser()
+    for top, shown in zip(tops, _shown_names(tops), strict=True):
         if not os.path.lexists(top):
-            raise ValueError(f"inputs: no such file or folder: {name}")
-        paths = _files_below(top) if top.is_dir() else [top]
-        for path in paths:
-            relative = path.relative_to(top) if path != top else Path()
-            shown = (Path(os.path.abspath(top)).name / relative).as_posix()
-            found.setdefault(_readable(shown), path)
+            raise ValueError(f"inputs: no such file or folder: {top}")
+        for path in _files_below(top) if top.is_dir() else [top]:
+            found[_readable(str(Path(shown) / path.relative_to(top)))] = path
     if not found:
         raise ValueError(f"inputs: expected videos in {', '.join(inputs)}, got none")
     sources: list[Source] = []
@@ -101,6 +97,15 @@ def find_sources(
             on_progress(len(sources), len(found))
     digests.save()
     return sources
+
+
+def _shown_names(tops: Sequence[Path]) -> list[str]:
+    """Return the names of inputs, with as many of the folders above as tell them all apart."""
+    num_parts, names = 1, [top.name for top in tops]
+    while len(set(names)) < len(names):
+        num_parts += 1
+        names = [str(Path(*top.parts[-num_parts:])) for top in tops]
+    return names
 
 
 def _files_below(top: Path) -> list[Path]:
@@ -124,6 +129,8 @@ def _files_below(top: Path) -> list[Path]:
 def _source(path: Path, name: str, digests: Digests) -> Source:
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            os.scandir(path).close()  # a folder is here only if it could not be looked into
         if not stat.S_ISREG(status.st_mode):
             return Source(path=path, name=name, reason="not a regular file")
         if not status.st_size:

@@ -7,14 +7,12 @@ ones are known again.
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cogvideox.data.libraries import pyarrow
+from cogvideox.durable_files import replacing
 
 Types = Mapping[str, str]
 """Columns of a table and pyarrow's name of their type: string, int64, float64, bool_, binary, or list (of strings)."""
@@ -73,8 +71,9 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], types: Types) -> 
     pa = pyarrow()
     schema = pa.schema([(name, arrow_type(pa, kind)) for name, kind in types.items()])
     columns = [pa.array([row[name] for row in rows], arrow_type(pa, kind)) for name, kind in types.items()]
-    with replacing(path) as temporary:
-        pa.parquet.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        pa.parquet.write_table(pa.Table.from_arrays(columns, schema=schema), file)
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -90,20 +89,3 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 def arrow_type(pa: Any, kind: str) -> Any:
     """Return a type by its name in `Types`."""
     return pa.list_(pa.string()) if kind == "list" else getattr(pa, kind)()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write to, which takes the place of ``path`` when it is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

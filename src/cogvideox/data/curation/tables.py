@@ -16,8 +16,9 @@ from cogvideox.data.curation.plan import (
 )
 from cogvideox.data.curation.policy import POLICY_NAME, ClipScores, Policy, read_policy
 from cogvideox.data.curation.sources import Source
-from cogvideox.data.curation.store import Store, Types, arrow_type, read_table, replacing, write_table
+from cogvideox.data.curation.store import Store, Types, arrow_type, read_table, write_table
 from cogvideox.data.libraries import pyarrow
+from cogvideox.durable_files import replacing
 
 TABLES_NAME = "tables"
 SOURCE_TYPES: Types = {
@@ -90,8 +91,9 @@ def _join(store: Store, key: str, digests: Sequence[str], types: Types, path: Pa
                 f"{part}: damaged ({error}); it is removed: run curate again, which makes it anew"
             ) from None
     table = pa.concat_tables(parts).sort_by("clip_id").combine_chunks()
-    with replacing(path) as temporary:
-        pa.parquet.write_table(table, temporary)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        pa.parquet.write_table(table, file)
     return table
 
 

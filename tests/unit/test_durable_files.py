@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import small_run
+from cogvideox import durable_files
 from cogvideox.cli.output import BAD_INPUT, exit_code_of
-from cogvideox.training import run_files
-from cogvideox.training.run_files import (
-    changed_keys,
+from cogvideox.durable_files import (
     newer_folder,
     recover_folder,
     remove_temporary_files,
     replace_folder,
     replacing,
 )
+from cogvideox.settings import changed_keys
 from small_run import newest_state
 
 SCRIPT = [sys.executable, small_run.__file__]
@@ -131,7 +131,7 @@ def test_a_folder_is_whole_after_a_kill_at_any_moment(
         replace_folder(folder)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", killed_rename)
-        patched.setattr(run_files, "_sync_tree", killed_at("sync"))
+        patched.setattr(durable_files, "_sync_tree", killed_at("sync"))
         if call == "remove":
             patched.setattr(shutil, "rmtree", killed_at("remove"))
         try:

@@ -54,17 +54,17 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder. The system lets the lock go with the process, however that ends.
+def locked(folder: Path, refusal: str) -> Iterator[None]:
+    """Keep other processes out of a folder. The system lets the lock go with the process, however that ends.
 
     Raises:
-        ValueError: another process has it.
+        ValueError: another process has it; ``refusal`` is the message.
     """
-    with (run_dir / "lock").open("w") as file:
+    with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another process trains in {run_dir}: wait for it or choose another --run-dir") from None
+            raise ValueError(refusal) from None
         yield
 
 
@@ -120,15 +120,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-
-
-def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Return the dotted keys under which two JSON values differ, run lengths (``num_steps``) left out."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        pairs = [(key, old.get(key), new.get(key)) for key in keys if key != "num_steps"]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = [(str(index), *pair) for index, pair in enumerate(zip(old, new, strict=True))]
-    else:
-        return [] if old == new else [prefix]
-    return [key for name, before, after in pairs for key in changed_keys(before, after, f"{prefix}.{name}".lstrip("."))]
