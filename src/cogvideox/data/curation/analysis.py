@@ -116,15 +116,15 @@ def _measure(operator: Operator, view: ClipView) -> dict[str, Any]:
     """Return an operator's values and what went wrong. A clip that breaks an operator must not end the run."""
     nothing = {column.name: math.nan for column in operator.columns}
     try:
-        values = operator.measure(view)
+        measured = operator.measure(view)
+        values = {column.name: float(measured[column.name]) for column in operator.columns}
     except Exception as error:
         return nothing | {"error": f"{type(error).__name__}: {error}"}
     for column in operator.columns:
-        value = float(values[column.name])
+        value = values[column.name]
         if not (math.isnan(value) or column.low <= value <= column.high):
-            error = f"{column.name}: expected {column.low} to {column.high}, got {value}"
-            return nothing | {"error": error}
-    return {column.name: float(values[column.name]) for column in operator.columns} | {"error": ""}
+            return nothing | {"error": f"{column.name}: expected {column.low} to {column.high}, got {value}"}
+    return values | {"error": ""}
 
 
 def _previews(view: ClipView, settings: PreviewSettings) -> Rows:

@@ -113,6 +113,8 @@ def _curate(
     tasks = [Task(path=path, digest=d) for d, path in paths.items() if missing_parts(plan, store, d)]
     _run(plan, store, tasks, engine, ray_address, lambda *done: on_progress("measuring", *done))
 
+    # It says that all the others are there, so it goes first and comes last.
+    (out / TABLES_NAME / "decisions.parquet").unlink(missing_ok=True)
     clips = gather(plan, store, list(paths), out / TABLES_NAME)
     policy = recipe.policy.resolve(clips.scores)
     write_policy(out / POLICY_NAME, policy)
@@ -125,7 +127,6 @@ def _curate(
     write_atomically(out / RECIPE_NAME, resolved_json(recipe))
     curation = Curation(sources=source_rows, clips=clips, decisions=decisions, policy=policy)
     write_curation_report(out / REPORT_NAME, curation, plan, store)
-    # Last: it says that all the others are there.
     write_table(out / TABLES_NAME / "decisions.parquet", decisions, DECISION_TYPES)
     kept = np.array([row["is_kept"] for row in decisions], bool)
     return CurationResult(

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import av
@@ -27,6 +28,7 @@ import numpy as np
 from av.logging import PANIC, set_level
 from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
+from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
@@ -40,7 +42,7 @@ from cogvideox.data.curation.operators import (
     THUMB_HEIGHT_PX,
     THUMB_WIDTH_PX,
 )
-from cogvideox.data.curation.wire import MESSAGE_HEAD, NO_PTS
+from cogvideox.data.curation.wire import DISK_ERRORS, MESSAGE_HEAD, NO_PTS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -83,7 +85,7 @@ def main() -> None:
             else:
                 send_views(output, request)
         except (av.error.FFmpegError, ValueError, MemoryError, OSError, EOFError) as error:
-            send(output, {"kind": "error", "reason": _reason(error)})
+            send(output, {"kind": "error", "reason": _reason(error), "errno": getattr(error, "errno", None)})
 
 
 def _limit(max_memory_bytes: int) -> None:
@@ -324,9 +326,8 @@ class _Views:
         arrays = {name: np.array(self.rows[name], kind) for name, kind in types.items()}
         for name in ("thumbs", "motion", "detail", "native"):
             pictures = self.rows[name]
-            arrays[name] = (
-                np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3)[: 3 if name == "native" else 4], np.uint8)
-            )
+            nothing = np.zeros((0, 0, 0) if name == "native" else (0, 0, 0, 3), np.uint8)
+            arrays[name] = np.stack(pictures) if pictures else nothing
         self.rows = {name: [] for name in ROW_NAMES}
         return arrays
 
@@ -441,22 +442,20 @@ def transcode(request: dict[str, Any]) -> dict[str, Any]:
             if is_far or clip["start_frame"] < next_index:
                 frames = _seek(container, stream, clip)
                 next_index = clip["start_frame"]
-            wanted = _span(frames, clip["start_frame"] - next_index, clip["end_frame"] - clip["start_frame"])
+            num_skipped, num_wanted = clip["start_frame"] - next_index, clip["end_frame"] - clip["start_frame"]
+            wanted = itertools.islice(frames, num_skipped, num_skipped + num_wanted)
             try:
                 num_taken = _encode(wanted, clip, stream)
             except (av.error.FFmpegError, ValueError, OSError) as error:
+                if getattr(error, "errno", None) in DISK_ERRORS:
+                    raise
                 failed[clip["out"]] = _reason(error)
-                num_taken = 0
-                frames, next_index = decode(container, stream, {}), sys.maxsize  # the place is lost: seek
+                next_index = sys.maxsize  # the place is lost: the next clip is sought
                 continue
             next_index = clip["end_frame"]
-            if num_taken < clip["end_frame"] - clip["start_frame"]:
-                failed[clip["out"]] = f"gave {num_taken} frames where it had {clip['end_frame'] - clip['start_frame']}"
+            if num_taken < num_wanted:
+                failed[clip["out"]] = f"gave {num_taken} frames where it had {num_wanted}"
     return {"failed": failed}
-
-
-def _span(frames: Iterator[Decoded], num_skipped: int, num_taken: int) -> Iterator[Decoded]:
-    return itertools.islice(frames, num_skipped, num_skipped + num_taken)
 
 
 def _seek(container: "InputContainer", stream: "VideoStream", clip: dict[str, Any]) -> Iterator[Decoded]:
@@ -492,6 +491,7 @@ def _encode(frames: Iterator[Decoded], clip: dict[str, Any], source: "VideoStrea
                     setattr(output.codec_context, name, getattr(source.codec_context, name))
             num_taken += 1
             picture = _fitted(decoded.frame, size_px)
+            picture.pict_type = PictureType.NONE  # else the source's keyframes are keyframes again
             # Frames of a variable rate are shown as often as they last.
             place = round((decoded.time_s - start_s) * rate)
             for index in range(num_written, max(place, num_written - 1) + 1):
@@ -505,7 +505,20 @@ def _encode(frames: Iterator[Decoded], clip: dict[str, Any], source: "VideoStrea
 
 
 def _x264_options(clip: dict[str, Any]) -> dict[str, str]:
-    return {"crf": str(clip["crf"]), "preset": clip["preset"], "g": str(KEYFRAME_INTERVAL)}
+    options = {"crf": str(clip["crf"]), "preset": clip["preset"], "g": str(KEYFRAME_INTERVAL)}
+    if _has_avx512():
+        # With AVX-512 what x264 writes at some sizes depends on what was in memory before.
+        options["x264-params"] = "asm=AVX2"
+    return options
+
+
+@cache
+def _has_avx512() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return " avx512" in file.read()
+    except OSError:
+        return False
 
 
 def _encoded_size_px(shown: tuple[int, int], clip: dict[str, Any]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cogvideox.data.curation.operators import ViewName
-from cogvideox.data.curation.wire import MESSAGE_HEAD
+from cogvideox.data.curation.wire import DISK_ERRORS, MESSAGE_HEAD
 
 
 class DecodingError(ValueError):
@@ -106,6 +106,7 @@ class Decoder:
 
         Raises:
             DecodingError: as `stream_views`.
+            OSError: the disk is full or broken.
         """
         num_frames = max(clip["end_frame"] for clip in clips)
         request = {"kind": "transcode", "path": os.fspath(path), "clips": list(clips)}
@@ -125,6 +126,8 @@ class Decoder:
                 message = self._read(process, max_silence_s)
                 if message.kind == "error":
                     is_answered = True
+                    if message.values["errno"] in DISK_ERRORS:
+                        raise OSError(message.values["errno"], message.values["reason"])
                     raise DecodingError(message.values["reason"])
                 is_answered = message.kind == "end"
                 yield message
@@ -171,11 +174,16 @@ class Decoder:
                     num_read += num_new
                 return content
 
-            head = json.loads(take(MESSAGE_HEAD.unpack(take(MESSAGE_HEAD.size))[0]))
-            arrays: dict[str, NDArray[Any]] = {}
-            for name, (kind, shape) in head.pop("arrays").items():
-                dtype = np.dtype(kind)
-                arrays[name] = np.frombuffer(take(dtype.itemsize * int(np.prod(shape))), dtype).reshape(shape)
+            try:
+                head = json.loads(take(MESSAGE_HEAD.unpack(take(MESSAGE_HEAD.size))[0]))
+                arrays: dict[str, NDArray[Any]] = {}
+                for name, (kind, shape) in head.pop("arrays").items():
+                    dtype = np.dtype(kind)
+                    arrays[name] = np.frombuffer(take(dtype.itemsize * int(np.prod(shape))), dtype).reshape(shape)
+            except DecodingError:
+                raise
+            except (ValueError, KeyError, TypeError, MemoryError):
+                raise DecodingError("the decoder gave no message that can be read") from None
         return Message(head, arrays)
 
     def _how_it_died(self, process: subprocess.Popen[bytes]) -> str:

@@ -61,6 +61,10 @@ def gather(plan: CurationPlan, store: Store, digests: Sequence[str], folder: Pat
         digests: of the sources, each once.
         folder: of the tables.
     """
+    names = {"clips", "sources", "decisions", *(planned.name for planned in plan.operators)}
+    for old in folder.glob("*.parquet"):
+        if old.stem not in names:
+            old.unlink()  # of an operator that the recipe no longer has
     clips = _join(store, plan.shots_key, digests, CLIP_TYPES, folder / "clips.parquet")
     values: dict[str, NDArray[np.float64]] = {}
     for planned in plan.operators:

@@ -32,7 +32,7 @@ def transcode(
         if target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".writing-{os.getpid()}-{target.name}")
+        temporary = target.with_name(f".writing-{target.name}")
         targets[str(temporary)] = (row["clip_id"], target)
         place = {name: row[name] for name in ("start_frame", "end_frame", "start_pts", "fps")}
         how = {"crf": settings.crf, "preset": settings.preset, "max_short_side_px": settings.max_short_side_px}
