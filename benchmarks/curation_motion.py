@@ -69,9 +69,9 @@ class Ours:
 
     def __init__(self) -> None:
         from cogvideox.data.curation.decoding import Decoder, DecodingLimits
-        from cogvideox.data.curation.motion import DEFAULT_MIN_PEAK_SPEED, MotionOperator, MotionSettings
+        from cogvideox.data.curation.motion import DEFAULT_MAX_STILL_SHARE, MotionOperator, MotionSettings
 
-        self.bound = DEFAULT_MIN_PEAK_SPEED
+        self.bound = DEFAULT_MAX_STILL_SHARE
         self._operator = MotionOperator(MotionSettings())
         self._decoder = Decoder(DecodingLimits())
 
@@ -81,7 +81,7 @@ class Ours:
 
     def keeps(self, scores: Mapping[str, float]) -> bool:
         """Return whether something moves, by the bound that recipes start from."""
-        return scores["peak_speed"] >= self.bound
+        return scores["still_share"] <= self.bound
 
     def measure(self, path: Path) -> dict[str, float]:
         """Return the scores of a file as one clip."""
@@ -243,7 +243,7 @@ def measure_moving(videos: Sequence[Path], ours: Ours, folder: Path, max_pieces:
                 if short_side_px == LARGEST_SIDE_PX:
                     camera_fits.append(scores["camera_fit"])
                 if not ours_kept[-1]:
-                    lost.append([piece.name, str(piece.frames[0].height), f"{scores['peak_speed']:.2f}"])
+                    lost.append([piece.name, str(piece.frames[0].height), f"{scores['still_share']:.2f}"])
                 progress(piece.name)
             counts[-1] += [sum(ours_kept), sum(rule_kept), len(ours_kept)]
     total = np.sum(counts, axis=0).tolist()
@@ -257,7 +257,7 @@ def measure_moving(videos: Sequence[Path], ours: Ours, folder: Path, max_pieces:
     print_table(header, rows)
     if lost:
         print("\nDropped by ours:\n")
-        print_table(["clip", "height, px", "peak speed"], lost)
+        print_table(["clip", "height, px", "still share"], lost)
     print()
     verdict("moving clips kept by ours, both sizes", (total[0] + total[3]) / (total[2] + total[5]), 1.0)
     print(f"moving clips kept by the rule: {total[1] / total[2]:.1%}, reduced {total[4] / total[5]:.1%}")
@@ -281,15 +281,15 @@ def measure_still(videos: Sequence[Path], ours: Ours, folder: Path, camera_fits:
             scores.append(ours.measure(path))
             dropped.append(not rule_keeps(path))
             progress(f"{kind} {index}")
-        speeds = [score["peak_speed"] for score in scores if not math.isnan(score["peak_speed"])]
+        shares = [score["still_share"] for score in scores]
         is_flagged = [not ours.keeps(score) for score in scores]
-        rows.append([kind, f"{np.mean(is_flagged):.0%}", f"{np.mean(dropped):.0%}", f"{max(speeds, default=0):.2f}"])
+        rows.append([kind, f"{np.mean(is_flagged):.0%}", f"{np.mean(dropped):.0%}", f"{min(shares):.2f}"])
         if kind == "slow zoom":
             zoomed = scores
         else:
             flagged += is_flagged
     print(f"\n## Pictures of {len(pictures)} videos, {STILL_FRAMES / STILL_FPS:g} s each, in H.264\n")
-    print_table(["", "dropped by ours", "dropped by the rule", "largest peak speed"], rows)
+    print_table(["", "dropped by ours", "dropped by the rule", "least still share"], rows)
     print()
     verdict("clips without motion dropped by ours (slow zooms apart)", float(np.mean(flagged)), 1.0)
     zooms, known = (

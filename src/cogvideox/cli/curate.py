@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from cogvideox.cli.output import OK, StepProgress, print_json
+from cogvideox.cli.output import OK, PARTLY_FAILED, StepProgress, print_json
 
 if TYPE_CHECKING:
     from cogvideox.data.curation.recipe import CurationRecipe
@@ -51,7 +51,7 @@ def curate(
     ray_address
         Of a Ray cluster whose machines all see the inputs and the folder under these names (default: this machine).
     retry_failed
-        Look again at files that could not be decoded.
+        Look again at files that could not be decoded, and measure again what failed.
     overrides
         Recipe values, for example --set shots.max_duration_s=6 policy.rules.0.min=0.5.
     json
@@ -73,7 +73,7 @@ def curate(
         )
     if json:
         print_json({"ok": True, "data": dataclasses.asdict(result) | {"folder": str(out)}})
-        return OK
+        return PARTLY_FAILED if result.num_failed else OK
     console = Console(highlight=False)
     is_good = result.num_sources - result.num_rejected
     console.print(
@@ -83,12 +83,16 @@ def curate(
         f"{result.num_kept} of {result.num_clips} clips kept, {_time(result.kept_s)} of {_time(result.clips_s)}",
         markup=False,
     )
+    if result.num_errors:
+        console.print(f"{result.num_errors} measurements failed; the column error of the tables says how", markup=False)
     if result.num_failed:
-        console.print(f"{result.num_failed} kept clips could not be written", markup=False)
+        console.print(
+            f"{result.num_failed} kept clips could not be written; tables/decisions.parquet says why", markup=False
+        )
     if result.num_kept:
         console.print(f"training set: {out / 'dataset'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / 'report.html'}", markup=False, soft_wrap=True)
-    return OK
+    return PARTLY_FAILED if result.num_failed else OK
 
 
 def describe(recipe: Path, *, inputs: Inputs = None, overrides: Overrides = None) -> int:
@@ -213,7 +217,7 @@ def _read(recipe: Path, inputs: list[str] | None, overrides: list[str] | None) -
     from cogvideox.data.curation.recipe import CurationRecipe
     from cogvideox.settings import read_recipe
 
-    changes = [*(overrides or ()), *([] if inputs is None else [f"inputs={json_text(inputs)}"])]
+    changes = [*(overrides or ()), *([] if inputs is None else [f"inputs={json_text(inputs, ensure_ascii=False)}"])]
     return read_recipe(recipe, CurationRecipe, changes)
 
 

@@ -26,6 +26,8 @@ from cogvideox.training.curriculum import (
 from cogvideox.training.frame_packing import Epoch, check_lengths, pack_epoch, packs_of_rank
 from cogvideox.training.learning_rate import stage_at
 
+NUM_CHECKED_STEPS = 200
+"""Of each stage, at which a policy that moves must keep some clip."""
 _PACKING, _SAMPLE, _TIMESTEPS = range(3)
 """What random numbers are for: each has its own, so none depends on how many others were drawn."""
 
@@ -212,11 +214,14 @@ class StepPlan:
         return sum(earlier.num_steps for earlier in self.stages[:stage])
 
     def _turning_steps(self, stage: int) -> list[int]:
-        """Return the first and last step of a stage, and those of it at which thresholds turn."""
+        """Return steps of a stage at which to see that the policy keeps clips: where thresholds turn, and between."""
         first, last = self._first_step(stage), self._first_step(stage + 1) - 1
         rules = () if self.policy is None else self.policy.rules
+        if not any(rule.then for rule in rules):
+            return [first]
         turns = {waypoint.step for rule in rules for waypoint in rule.then}
-        return sorted({first, last} | {step for step in turns if first < step < last})
+        between = np.linspace(first, last, NUM_CHECKED_STEPS).astype(int).tolist()
+        return sorted({*between, *(step for step in turns if first < step < last)})
 
     def _kept_at(self, clips: StageClips, step: int) -> StageClips:
         """Return those of a stage's clips that the policy keeps at a step of the run."""

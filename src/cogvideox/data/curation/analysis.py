@@ -25,6 +25,7 @@ from cogvideox.data.curation.recipe import PreviewSettings
 from cogvideox.data.curation.shots import Span, SpanCutter, TransitionStream
 from cogvideox.data.curation.store import Store
 from cogvideox.data.curation.wire import NO_PTS
+from cogvideox.errors import MissingPackageError
 
 ID_LENGTH = 16
 """Digits of a source's SHA-256 in the ids of its clips."""
@@ -49,35 +50,52 @@ def missing_parts(plan: CurationPlan, store: Store, digest: str) -> list[str]:
     return [key for key in keys if not store.has(key, digest)]
 
 
-def analyse(path: Path, digest: str, plan: CurationPlan, store: Store, decoder: Decoder) -> None:
+def analyse(
+    path: Path, digest: str, plan: CurationPlan, store: Store, decoder: Decoder, *, changed_ns: int | None = None
+) -> str:
     """Compute what is missing of a source, in one decoding pass, and store it.
 
-    Whatever the file is, every part is written: a file that is no video gets tables without rows, and its reason.
+    Whatever the file is, every part is written: a file that is no video gets tables without rows, and its reason. Only
+    of a file that is no longer the one that was read before nothing is stored.
 
     Args:
         path: of the file.
         digest: SHA-256 of its content.
+        changed_ns: when the file was last changed before its content was read; None does not ask.
         plan: what to compute.
         store: what is there, and where the rest goes.
         decoder: used again for the next source.
+
+    Returns:
+        Why nothing could be stored; empty if all is there.
+
+    Raises:
+        MissingPackageError: an operator's library is not installed.
+        OSError: the store cannot be written.
     """
     missing = missing_parts(plan, store, digest)
     if not missing:
-        return
+        return ""
     results = _Results(plan, missing)
     views = set[ViewName]().union(*(operator.views for operator in results.operators.values()))
     if plan.previews_key in missing:
         views.add("detail")
     if plan.shots_key in missing:
-        spans = _FoundSpans(plan.shots.stream(), plan.shots.cutter(), plan.recipe.shots.max_duration_s)
+        spans = _FoundSpans(plan.shots.stream(), plan.shots.cutter())
     else:
         rows = store.read(plan.shots_key, digest)
         spans = _KnownSpans(deque(Span(**{name: row[name] for name in SPAN_FIELDS}) for row in rows))
         if not rows and plan.decoding_key not in missing:
             _store(results, digest, store, None)
-            return
+            return ""
     facts = _decode(path, digest, spans, results, decoder, spans.needed_views | views)
+    try:
+        if changed_ns is not None and path.stat().st_mtime_ns != changed_ns:
+            return "changed while it was read"
+    except OSError as error:
+        return f"not readable ({error.strerror or error})"
     _store(results, digest, store, facts)
+    return ""
 
 
 SPAN_FIELDS = ("start_frame", "end_frame", "starts", "ends")
@@ -118,6 +136,8 @@ def _measure(operator: Operator, view: ClipView) -> dict[str, Any]:
     try:
         measured = operator.measure(view)
         values = {column.name: float(measured[column.name]) for column in operator.columns}
+    except (MissingPackageError, MemoryError):
+        raise
     except Exception as error:
         return nothing | {"error": f"{type(error).__name__}: {error}"}
     for column in operator.columns:
@@ -260,11 +280,9 @@ class _FoundSpans:
 
     transitions: TransitionStream
     cutter: SpanCutter
-    max_duration_s: float
     needed_views: frozenset[ViewName] = frozenset({"thumbs"})
     _waiting: deque[tuple[float, bool]] = field(default_factory=deque)
     """Times and damage of the frames that the shot detector has not judged yet."""
-    _judged_s: float = 0.0
 
     def push(self, message: Message, _: _Frames) -> list[Span]:
         self._waiting.extend(
@@ -280,13 +298,10 @@ class _FoundSpans:
         if not judged:
             return []
         times_s, is_damaged = zip(*judged, strict=True)
-        self._judged_s = times_s[-1]
         return self.cutter.push(probabilities, np.array(times_s), np.array(is_damaged))
 
-    def first_needed(self, frames: _Frames) -> int:
-        """Return the first frame that a span to come may begin with: none lasts longer than the longest."""
-        oldest_s = self._judged_s - self.max_duration_s - 1.0
-        return frames.first + int(np.searchsorted(frames.times_s, oldest_s))
+    def first_needed(self, _: _Frames) -> int:
+        return self.cutter.first_open_frame
 
 
 @dataclass(eq=False)
@@ -345,6 +360,10 @@ def _decode(
                 end = dict(message.values)
     except DecodingError as error:
         reason = str(error)
+    except (IndexError, ArithmeticError, ValueError) as error:
+        # A file that is stranger than what was thought of must not end the run; what was found before is kept.
+        reason = f"could not be analysed ({type(error).__name__}: {error})"
+        return _source_row(digest, facts, end, reason, num_frames=frames.end, end_s=0.0)
     end_s = end.get("end_s", frames.times_s[-1] + 1 / facts["nominal_fps"] if frames.times_s else 0.0)
     add(spans.finish(end_s))
     if not frames.has_rising_pts:
@@ -360,10 +379,12 @@ def _source_row(
     damage = [reason, end.get("broken", "")]
     if num_errors:
         damage.append(f"{num_errors} decoding errors")
-    if num_frames < promised * LEAST_OF_PROMISED and not end.get("limited"):
+    # Of a file that is shown in part (an edit list) only the seconds say what is meant.
+    promised_s = facts.get("promised_s", 0.0)
+    if promised_s and end_s < promised_s * LEAST_OF_PROMISED and not end.get("limited"):
+        damage.append(f"gives {end_s:.1f} of {promised_s:.1f} s that it promises")
+    elif not promised_s and num_frames < promised * LEAST_OF_PROMISED and not end.get("limited"):
         damage.append(f"gives {num_frames} of {promised} frames that it promises")
-    elif end_s < facts.get("promised_s", 0) * LEAST_OF_PROMISED and not end.get("limited"):
-        damage.append(f"gives {end_s:.1f} of {facts['promised_s']:.1f} s that it promises")
     damage = [text for text in damage if text]
     status = "rejected" if not num_frames else "damaged" if damage else "ok"
     return {

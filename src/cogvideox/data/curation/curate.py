@@ -1,5 +1,6 @@
 """The whole way from raw videos to a training set, and every step of it done only once."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ from cogvideox.settings import resolved_json
 WORK_NAME, DATASET_NAME, REPORT_NAME, RECIPE_NAME = "work", "dataset", "report.html", "recipe.json"
 CONTENT_NAME = "content.txt"
 """In the training set: what it was made of, so that it is not written again when that has not changed."""
+CAPTIONED_SHARE = 0.9
+"""Of a source that a clip must be for the source's caption to be its own."""
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -54,6 +57,8 @@ class CurationResult:
     kept_s: float
     num_failed: int
     """Kept clips that could not be written."""
+    num_errors: int
+    """Measurements of a clip that failed; the tables say how."""
 
 
 def curate(
@@ -75,7 +80,7 @@ def curate(
         out: folder for tables, training set and report, and for the work (``work/``), which may be deleted.
         engine: Ray Data, or this process alone; both give the same bytes.
         ray_address: of a cluster whose machines all see the inputs and ``out`` under these names.
-        retries_failed: look again at files that could not be decoded.
+        retries_failed: look again at files that could not be decoded, and measure again what failed.
         on_progress: called with the name of the part, what is done of it, and all.
 
     Raises:
@@ -102,16 +107,19 @@ def _curate(
 ) -> CurationResult:
     recipe = plan.recipe
     sources = find_sources(
-        recipe.inputs, Digests(store.folder / "digests.json"), on_progress=lambda *done: on_progress("reading", *done)
+        recipe.inputs,
+        Digests(store.folder / "digests.json"),
+        left_out=out,
+        max_file_gib=recipe.decoding.max_file_gib,
+        on_progress=lambda *done: on_progress("reading", *done),
     )
-    paths: dict[str, str] = {}
-    for source in sources:
-        if source.digest:
-            paths.setdefault(source.digest, str(source.path))
+    first_of = _first_of(sources)
     if retries_failed:
-        _forget_failed(plan, store, list(paths))
-    tasks = [Task(path=path, digest=d) for d, path in paths.items() if missing_parts(plan, store, d)]
-    _run(plan, store, tasks, engine, ray_address, lambda *done: on_progress("measuring", *done))
+        _forget_failed(plan, store, list(first_of))
+    tasks = [_task(source) for digest, source in first_of.items() if missing_parts(plan, store, digest)]
+    gone = _run(plan, store, tasks, engine, ray_address, lambda *done: on_progress("measuring", *done))
+    sources = [_unread(source, gone) for source in sources]
+    paths = {digest: source for digest, source in first_of.items() if digest not in gone}
 
     # It says that all the others are there, so it goes first and comes last.
     (out / TABLES_NAME / "decisions.parquet").unlink(missing_ok=True)
@@ -123,7 +131,7 @@ def _curate(
     failed = _run(plan, store, to_write, engine, ray_address, lambda *done: on_progress("writing clips", *done))
     decisions = decide(clips, policy, is_kept, failed)
     source_rows = write_sources(plan, store, sources, clips, out / TABLES_NAME / "sources.parquet")
-    _write_dataset(out / DATASET_NAME, plan, store, clips, policy, decisions, sources)
+    _write_dataset(out / DATASET_NAME, plan, store, clips, policy, decisions, sources, source_rows)
     write_atomically(out / RECIPE_NAME, resolved_json(recipe))
     curation = Curation(sources=source_rows, clips=clips, decisions=decisions, policy=policy)
     write_curation_report(out / REPORT_NAME, curation, plan, store)
@@ -140,7 +148,28 @@ def _curate(
         clips_s=float(clips.scores.durations_s.sum()),
         kept_s=float(clips.scores.durations_s[kept].sum()),
         num_failed=len(failed),
+        num_errors=clips.num_errors,
     )
+
+
+def _first_of(sources: Sequence[Source]) -> dict[str, Source]:
+    """Return one file of each content."""
+    found: dict[str, Source] = {}
+    for source in sources:
+        if source.digest:
+            found.setdefault(source.digest, source)
+    return found
+
+
+def _task(source: Source, clips: tuple[str, ...] = ()) -> Task:
+    path = str(source.path.absolute())
+    return Task(path=path, digest=source.digest, changed_ns=source.changed_ns, clips=clips)
+
+
+def _unread(source: Source, gone: Mapping[str, str]) -> Source:
+    """Return a source as one that cannot be read if it changed or went while it was measured."""
+    reason = gone.get(source.digest, "") if source.digest else ""
+    return dataclasses.replace(source, digest="", reason=reason) if reason else source
 
 
 def _run(
@@ -160,22 +189,26 @@ def _run(
 
 
 def _forget_failed(plan: CurationPlan, store: Store, digests: Sequence[str]) -> None:
-    keys = [plan.decoding_key, plan.shots_key, plan.previews_key, *(planned.key for planned in plan.operators)]
+    """Forget files that could not be decoded whole, and measurements that failed."""
+    measured = [planned.key for planned in plan.operators]
     for digest in digests:
         if store.has(plan.decoding_key, digest) and store.read(plan.decoding_key, digest)[0]["status"] != "ok":
-            for key in keys:
+            for key in (plan.decoding_key, plan.shots_key, plan.previews_key, *measured):
+                store.remove(key, digest)
+        for key in measured:
+            if store.has(key, digest) and any(row["error"] for row in store.read(key, digest)):
                 store.remove(key, digest)
 
 
 def _clips_to_write(
-    plan: CurationPlan, store: Store, clips: ClipColumns, is_kept: NDArray[np.bool_], paths: Mapping[str, str]
+    plan: CurationPlan, store: Store, clips: ClipColumns, is_kept: NDArray[np.bool_], paths: Mapping[str, Source]
 ) -> list[Task]:
     """Return a task for every source with kept clips that are not yet files."""
     wanted: dict[str, list[str]] = {}
     for row, keeps in zip(clips.rows, is_kept, strict=True):
         if keeps and not store.path(plan.clip_files_key, row["clip_id"], ".mp4").exists():
             wanted.setdefault(row["sha256"], []).append(row["clip_id"])
-    return [Task(path=paths[digest], digest=digest, clips=tuple(ids)) for digest, ids in wanted.items()]
+    return [_task(paths[digest], tuple(ids)) for digest, ids in wanted.items()]
 
 
 def decide(
@@ -201,10 +234,12 @@ def _write_dataset(
     policy: Policy,
     decisions: Sequence[Mapping[str, Any]],
     sources: Sequence[Source],
+    source_rows: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write the kept clips as a training set, in place of the one that is there, unless it is the same."""
     recover_folder(folder)
-    captions = _captions(clips, sources)
+    lengths_s = {row["sha256"]: row["duration_s"] for row in source_rows}
+    captions = _captions(clips, sources, lengths_s)
     values = clips.scores.values
     entries: list[tuple[str, Path, Sequence[str], Mapping[str, float]]] = []
     for index, (row, decision) in enumerate(zip(clips.rows, decisions, strict=True)):
@@ -226,11 +261,10 @@ def _write_dataset(
     replace_folder(folder)
 
 
-def _captions(clips: ClipColumns, sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
-    """Return the captions of clips that are all of what their source gives: those of longer ones describe more."""
-    num_clips: dict[str, int] = {}
-    for row in clips.rows:
-        num_clips[row["sha256"]] = num_clips.get(row["sha256"], 0) + 1
+def _captions(
+    clips: ClipColumns, sources: Sequence[Source], lengths_s: Mapping[str, float]
+) -> dict[str, tuple[str, ...]]:
+    """Return the captions of clips that are nearly all of their source: those of longer ones describe more."""
     texts: dict[str, tuple[str, ...]] = {}
     for source in sources:
         if source.captions:
@@ -238,7 +272,7 @@ def _captions(clips: ClipColumns, sources: Sequence[Source]) -> dict[str, tuple[
     return {
         row["clip_id"]: texts[row["sha256"]]
         for row in clips.rows
-        if row["sha256"] in texts and num_clips[row["sha256"]] == 1
+        if row["sha256"] in texts and row["end_s"] - row["start_s"] >= CAPTIONED_SHARE * lengths_s[row["sha256"]]
     }
 
 

@@ -16,6 +16,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -29,7 +30,7 @@ from av.logging import PANIC, set_level
 from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.frame import PictureType
-from av.video.reformatter import Interpolation
+from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 
 from cogvideox.data.curation.operators import (
@@ -54,10 +55,14 @@ FORMATS = (
 )
 """Containers and bare streams of video. No playlists, pictures or text."""
 FRAMES_PER_MESSAGE = 24
+LONGEST_SILENCE_S = 2.0
+"""Without a message, while frames come."""
 BLOCK_PX = 8
 MAX_DECODE_ERRORS = 2_000
 LARGEST_GAP_S = 2.0
 """A longer one between two frames is a break: no clip goes over it."""
+LEAST_FRAME_S = 0.001
+"""Frames are not nearer to one another, so that a clip does not hold any number of them."""
 JITTER_FRAMES = 4
 """A time that is so little before the last one is taken to be just after it."""
 FALLBACK_FPS = Fraction(25)
@@ -81,11 +86,16 @@ def main() -> None:
         request = json.loads(line)
         try:
             if request["kind"] == "transcode":
-                send(output, {"kind": "end"} | transcode(request))
+                transcode(output, request)
             else:
                 send_views(output, request)
         except (av.error.FFmpegError, ValueError, MemoryError, OSError, EOFError) as error:
-            send(output, {"kind": "error", "reason": _reason(error), "errno": getattr(error, "errno", None)})
+            disk_error = error.errno if isinstance(error, _DiskError) else None
+            send(output, {"kind": "error", "reason": _reason(error), "errno": disk_error})
+
+
+class _DiskError(OSError):
+    """What is written, and not what is read, has failed."""
 
 
 def _limit(max_memory_bytes: int) -> None:
@@ -100,7 +110,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == 12:
         return "needs more memory than the decoder may take"
     if isinstance(error, av.error.ArgumentError):
-        return "not a kind of video that is read (a picture, a playlist, sound?)"
+        return "not a video of a known container (a picture, a playlist, sound, or only a piece of a file?)"
     if isinstance(error, av.error.FFmpegError):
         return f"not a readable video ({error.strerror})"
     return str(error) or type(error).__name__
@@ -160,11 +170,11 @@ class _Clock:
         is_break = time_s > self._last_s + max(LARGEST_GAP_S, 4 * self.frame_s)
         is_break |= time_s <= self._last_s and not is_jitter
         if is_jitter:
-            time_s = self._last_s + 0.001 * self.frame_s
+            time_s = self._last_s
         if is_break:
             self._shift_s += expected_s - time_s
             time_s = expected_s
-        self._last_s = time_s
+        self._last_s = time_s = max(time_s, self._last_s + LEAST_FRAME_S)
         return time_s, not is_break
 
     def _stamp(self, pts: int | None, dts: int | None) -> int | None:
@@ -317,7 +327,7 @@ class _Views:
             self.rows["native"].append(_middle(luma))
         if "changes" in self.wanted:
             self.rows["changes"].append(_change(self._last_luma, luma))
-            self._last_luma = luma.copy()
+            self._last_luma = luma
 
     def take(self) -> dict[str, NDArray[Any]]:
         """Return what was gathered, of one size, and start anew."""
@@ -385,7 +395,7 @@ def send_views(output: BinaryIO, request: dict[str, Any]) -> None:
     """Decode a file once and send the views asked for, facts first and how it ended last."""
     views = _Views(frozenset(request["views"]))
     facts: dict[str, Any] = {"broken": ""}
-    num_frames, end_s = 0, 0.0
+    num_frames, end_s, coded_px, sent_at_s = 0, 0.0, (0, 0), time.monotonic()
 
     def send_frames() -> None:
         num_held = len(views.rows["times_s"])
@@ -404,9 +414,13 @@ def send_views(output: BinaryIO, request: dict[str, Any]) -> None:
                 facts["limited"] = f"only its first {decoded.time_s:.0f} s are read, because of decoding limits"
                 break
             size_px = shown_size_px(decoded.frame, stream.sample_aspect_ratio)
-            is_other_size = size_px != views.size_px
-            if is_other_size or len(views.rows["times_s"]) >= FRAMES_PER_MESSAGE:
+            coded = (decoded.frame.width, decoded.frame.height)
+            is_other_size = (size_px, coded) != (views.size_px, coded_px)
+            is_due = time.monotonic() - sent_at_s > LONGEST_SILENCE_S
+            if is_other_size or is_due or len(views.rows["times_s"]) >= FRAMES_PER_MESSAGE:
                 send_frames()
+                sent_at_s = time.monotonic()
+            coded_px = coded
             views.size_px = size_px
             views.add(decoded, is_break=is_other_size and num_frames > 0)
             num_frames += 1
@@ -425,37 +439,45 @@ def _promised_s(container: "InputContainer", stream: "VideoStream") -> float:
     return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
-def transcode(request: dict[str, Any]) -> dict[str, Any]:
-    """Write clips of one file, each a video of its own, in one pass; return the reasons of those that failed.
+def transcode(output: BinaryIO, request: dict[str, Any]) -> None:
+    """Write clips of one file, each a video of its own, in one pass; send each one's name when it is done.
 
     A request has ``path`` and ``clips``: in order of ``start_frame``, with ``end_frame``, ``start_pts`` (`NO_PTS`:
-    unknown), ``fps``, ``out`` and the encoder's ``crf``, ``preset`` and ``max_short_side_px``.
+    unknown), ``start_s``, ``end_s``, ``fps``, ``out`` and the encoder's ``crf``, ``preset`` and ``max_short_side_px``.
     """
-    failed: dict[str, str] = {}
-    waiting = list(request["clips"])
     with _opened(request["path"]) as (container, stream):
-        frames = decode(container, stream, {})
+        frames = _noticed(output, decode(container, stream, {}))
         next_index = 0
-        while waiting:
-            clip = waiting.pop(0)
+        for clip in request["clips"]:
             is_far = clip["start_frame"] - next_index > FAR_FRAMES and clip["start_pts"] != NO_PTS
-            if is_far or clip["start_frame"] < next_index:
-                frames = _seek(container, stream, clip)
-                next_index = clip["start_frame"]
-            num_skipped, num_wanted = clip["start_frame"] - next_index, clip["end_frame"] - clip["start_frame"]
-            wanted = itertools.islice(frames, num_skipped, num_skipped + num_wanted)
+            num_wanted = clip["end_frame"] - clip["start_frame"]
             try:
+                if is_far or clip["start_frame"] < next_index:
+                    frames = _noticed(output, _seek(container, stream, clip))
+                    next_index = clip["start_frame"]
+                num_skipped = clip["start_frame"] - next_index
+                wanted = itertools.islice(frames, num_skipped, num_skipped + num_wanted)
                 num_taken = _encode(wanted, clip, stream)
             except (av.error.FFmpegError, ValueError, OSError) as error:
                 if getattr(error, "errno", None) in DISK_ERRORS:
-                    raise
-                failed[clip["out"]] = _reason(error)
+                    raise _DiskError(error.errno, str(error)) from None  # pyright: ignore[reportAttributeAccessIssue]
+                send(output, {"kind": "written", "out": clip["out"], "reason": _reason(error)})
                 next_index = sys.maxsize  # the place is lost: the next clip is sought
                 continue
             next_index = clip["end_frame"]
-            if num_taken < num_wanted:
-                failed[clip["out"]] = f"gave {num_taken} frames where it had {num_wanted}"
-    return {"failed": failed}
+            reason = "" if num_taken == num_wanted else f"gave {num_taken} frames where it had {num_wanted}"
+            send(output, {"kind": "written", "out": clip["out"], "reason": reason})
+    send(output, {"kind": "end"})
+
+
+def _noticed(output: BinaryIO, frames: Iterator[Decoded]) -> Iterator[Decoded]:
+    """Pass frames on and send a sign of life now and then."""
+    sent_at_s = time.monotonic()
+    for decoded in frames:
+        if time.monotonic() - sent_at_s > LONGEST_SILENCE_S:
+            send(output, {"kind": "alive"})
+            sent_at_s = time.monotonic()
+        yield decoded
 
 
 def _seek(container: "InputContainer", stream: "VideoStream", clip: dict[str, Any]) -> Iterator[Decoded]:
@@ -477,7 +499,17 @@ def _encode(frames: Iterator[Decoded], clip: dict[str, Any], source: "VideoStrea
     num_taken, num_written, start_s = 0, 0, 0.0
     rate = Fraction(clip["fps"]).limit_denominator(1001)
     output: Any = None
+    picture: Any = None
     size_px = (0, 0)
+
+    def write_until(place: int) -> None:
+        """Show the last frame until the next one's place: as long as it lasts, at a variable rate too."""
+        nonlocal num_written
+        while num_written < place and picture is not None:
+            picture.pts, picture.time_base = num_written, 1 / rate
+            container.mux(output.encode(picture))
+            num_written += 1
+
     with av.open(f"file:{clip['out']}", "w", format="mp4") as container:
         for decoded in frames:
             if output is None:
@@ -489,17 +521,14 @@ def _encode(frames: Iterator[Decoded], clip: dict[str, Any], source: "VideoStrea
                 output.thread_count = 1  # the same bytes on any number of cores
                 for name in ("color_primaries", "color_trc", "colorspace"):
                     setattr(output.codec_context, name, getattr(source.codec_context, name))
+                output.codec_context.color_range = ColorRange.MPEG
             num_taken += 1
+            write_until(round((decoded.time_s - start_s) * rate))
             picture = _fitted(decoded.frame, size_px)
             picture.pict_type = PictureType.NONE  # else the source's keyframes are keyframes again
-            # Frames of a variable rate are shown as often as they last.
-            place = round((decoded.time_s - start_s) * rate)
-            for index in range(num_written, max(place, num_written - 1) + 1):
-                picture.pts, picture.time_base = index, 1 / rate
-                container.mux(output.encode(picture))
-                num_written = index + 1
         if output is None:
             raise ValueError("has none of its frames")
+        write_until(max(round((clip["end_s"] - clip["start_s"]) * rate), num_written + 1))
         container.mux(output.encode(None))
     return num_taken
 
@@ -529,12 +558,27 @@ def _encoded_size_px(shown: tuple[int, int], clip: dict[str, Any]) -> tuple[int,
 
 
 def _fitted(frame: av.VideoFrame, size_px: tuple[int, int]) -> av.VideoFrame:
-    """Return a frame as it is encoded: upright, 8 bits, of the size."""
+    """Return a frame as it is encoded: upright, 8 bits, of limited range, of the size."""
     turn = _turn_of(frame)
-    if turn != _Turn():
-        pixels = turn(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-    return frame.reformat(width=size_px[1], height=size_px[0], format="yuv420p", interpolation=Interpolation.AREA)
+    height_px, width_px = turn.of_size(*size_px)
+    is_full_range = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+    made = frame.reformat(
+        width=width_px,
+        height=height_px,
+        format="yuv420p",
+        interpolation=Interpolation.AREA,
+        src_color_range=ColorRange.JPEG if is_full_range else ColorRange.MPEG,
+        dst_color_range=ColorRange.MPEG,
+    )
+    if turn == _Turn():
+        return made
+    planes = [
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in made.planes
+    ]
+    # Plane by plane: by way of RGB the colours would be those of another standard.
+    packed = np.concatenate([np.ascontiguousarray(turn(plane)).reshape(-1) for plane in planes])
+    return av.VideoFrame.from_ndarray(packed.reshape(size_px[0] * 3 // 2, size_px[1]), "yuv420p")
 
 
 if __name__ == "__main__":

@@ -34,9 +34,13 @@ class DecodingLimits:
     max_duration_s: float = 6 * 3600.0
     """What comes later in a file is not read."""
     max_frames: int = 2_000_000
+    max_work_s: float = 4 * 3600.0
+    """On one file, all operators included; then it is left, with what was found."""
+    max_file_gib: float = 256.0
+    """A larger file is not read: sparse files can claim any size."""
 
     def __post_init__(self) -> None:
-        for name in ("max_memory_mib", "max_silence_s", "max_duration_s", "max_frames"):
+        for name in tuple(self.__dataclass_fields__):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if self.max_memory_mib < 512:
@@ -45,14 +49,14 @@ class DecodingLimits:
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """What the decoding process says: facts, frames, or the end."""
+    """What the decoding process says."""
 
     values: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
 
     @property
     def kind(self) -> str:
-        """Which of the three."""
+        """Facts, frames, written, alive or end."""
         return self.values["kind"]
 
 
@@ -92,28 +96,30 @@ class Decoder:
         """
         limits = {"max_duration_s": self.limits.max_duration_s, "max_frames": self.limits.max_frames}
         request = {"kind": "views", "path": os.fspath(path), "views": sorted(views)} | limits
-        yield from self._answers(request, self.limits.max_silence_s)
+        started_at_s = time.monotonic()
+        for message in self._answers(request, self.limits.max_silence_s):
+            yield message
+            if time.monotonic() - started_at_s > self.limits.max_work_s:
+                raise DecodingError(f"left after {self.limits.max_work_s:.0f} s of work (decoding.max_work_s)")
 
-    def transcode(self, path: str | Path, clips: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    def transcode(self, path: str | Path, clips: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         """Write clips of a file as videos of their own, in one pass.
 
         Args:
             path: of the file.
             clips: as `cogvideox.data.curation.decode_child.transcode` takes them.
 
-        Returns:
-            The reason of every clip that failed, by its ``out``.
+        Yields:
+            The ``out`` of each clip when it is done, and why it failed; empty if it did not.
 
         Raises:
-            DecodingError: as `stream_views`.
-            OSError: the disk is full or broken.
+            DecodingError: as `stream_views`; the clips that have not come are not written.
+            OSError: the disk is full or cannot be written.
         """
-        num_frames = max(clip["end_frame"] for clip in clips)
         request = {"kind": "transcode", "path": os.fspath(path), "clips": list(clips)}
-        # It says nothing on the way: a second a frame is more than any frame takes.
-        for message in self._answers(request, self.limits.max_silence_s + num_frames):
-            return message.values["failed"]
-        raise DecodingError("the decoder gave no answer")
+        for message in self._answers(request, self.limits.max_silence_s):
+            if message.kind == "written":
+                yield message.values["out"], message.values["reason"]
 
     def _answers(self, request: Mapping[str, Any], max_silence_s: float) -> Iterator[Message]:
         process = self._started()

@@ -7,6 +7,7 @@ is written does not depend on the engine.
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from cogvideox.data.curation.plan import CurationPlan
 from cogvideox.data.curation.store import Store
 from cogvideox.data.curation.transcoding import transcode
 from cogvideox.data.libraries import ray as load_ray
+from cogvideox.errors import MissingPackageError
 
 EngineName = Literal["ray", "inline"]
 OnProgress = Callable[[int, int], None]
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a local Ray: only paths and answers pass through it."""
+CONNECTION_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +35,21 @@ class Task:
 
     path: str
     digest: str
+    changed_ns: int = 0
+    """When the file was last changed before it was read for its digest."""
     clips: tuple[str, ...] = ()
     """Ids of the clips to write; without, the source is analysed."""
 
     def packed(self) -> dict[str, Any]:
         """Return it as a row for Ray; paths may be no UTF-8."""
-        return {"path": os.fsencode(self.path), "digest": self.digest, "clips": json.dumps(self.clips)}
+        known = {"digest": self.digest, "changed_ns": self.changed_ns, "clips": json.dumps(self.clips)}
+        return {"path": os.fsencode(self.path)} | known
 
     @classmethod
     def unpacked(cls, row: dict[str, Any]) -> "Task":
         """Return the task of a row."""
-        return cls(path=os.fsdecode(row["path"]), digest=row["digest"], clips=tuple(json.loads(row["clips"])))
+        clips = tuple(json.loads(row["clips"]))
+        return cls(path=os.fsdecode(row["path"]), digest=row["digest"], changed_ns=int(row["changed_ns"]), clips=clips)
 
 
 class Worker:
@@ -54,12 +61,13 @@ class Worker:
         self.decoder = Decoder(plan.recipe.decoding)
 
     def __call__(self, task: Task) -> dict[str, str]:
-        """Do a task; return the reason of every clip that could not be written."""
+        """Do a task; return the reason of every clip that could not be written, or of the source that is gone."""
+        path = Path(task.path)
         if task.clips:
-            return transcode(Path(task.path), task.digest, task.clips, self.plan, self.store, self.decoder)
+            return transcode(path, task.digest, task.clips, self.plan, self.store, self.decoder)
         with one_thread():
-            analyse(Path(task.path), task.digest, self.plan, self.store, self.decoder)
-        return {}
+            reason = analyse(path, task.digest, self.plan, self.store, self.decoder, changed_ns=task.changed_ns)
+        return {task.digest: reason} if reason else {}
 
     def stop(self) -> None:
         """End the decoding process."""
@@ -95,7 +103,7 @@ class RayWorker:
 def run_inline(
     plan: CurationPlan, store_folder: Path, tasks: Sequence[Task], on_progress: OnProgress
 ) -> dict[str, str]:
-    """Do all tasks in this process; return the reason of every clip that could not be written."""
+    """Do all tasks in this process; return what `Worker` does of all of them."""
     failed: dict[str, str] = {}
     worker = Worker(plan, str(store_folder))
     try:
@@ -115,7 +123,7 @@ def run_ray(
     *,
     address: str | None = None,
 ) -> dict[str, str]:
-    """Do all tasks on Ray Data; return the reason of every clip that could not be written.
+    """Do all tasks on Ray Data; return what `Worker` does of all of them.
 
     Args:
         plan: of the curation.
@@ -127,10 +135,11 @@ def run_ray(
     Raises:
         MissingPackageError: Ray Data is not installed.
         ValueError: there is no cluster at the address.
+        OSError: a worker cannot write the store.
     """
     ray = load_ray()
     failed: dict[str, str] = {}
-    with _connected(ray, address):
+    with _connected(ray, address), _own_errors(ray):
         num_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(tasks)))
         rows = ray.data.from_items([task.packed() for task in tasks], override_num_blocks=len(tasks))
         answers = rows.map_batches(
@@ -147,6 +156,34 @@ def run_ray(
 
 
 @contextmanager
+def _own_errors(ray: Any) -> Iterator[None]:
+    """Raise what a worker raised, not what Ray makes of it."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, _WORKER_ERRORS):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+_WORKER_ERRORS = (OSError, MissingPackageError, MemoryError)
+
+
+def _check_address(address: str) -> None:
+    """Raise ValueError if nobody listens at an address of a host and a port: Ray itself would wait for long."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECTION_TIMEOUT_S).close()
+    except OSError as error:
+        raise ValueError(f"--ray-address: nobody answers at {address} ({error.strerror or error})") from None
+
+
+@contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     """Connect to Ray for the length of a block, unless this process is connected already."""
     is_ours = not ray.is_initialized()
@@ -155,9 +192,13 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address is None:
             options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        else:
+            _check_address(address)
         try:
             ray.init(address=address or "local", **options)
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            if address is None:
+                raise
             raise ValueError(f"--ray-address: no Ray cluster at {address!r} ({error})") from None
     # Ours is the progress that is shown.
     logging.getLogger("ray.data").setLevel(logging.ERROR)

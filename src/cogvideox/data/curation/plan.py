@@ -21,9 +21,9 @@ OPERATORS: dict[OperatorName, Callable[[CurationRecipe], Operator]] = {
     "aesthetic": lambda recipe: aesthetic.AestheticOperator(recipe.aesthetic),
 }
 
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 PREVIEW_VERSION = 1
-CLIP_FILE_VERSION = 1
+CLIP_FILE_VERSION = 2
 
 DECODING_TYPES: Types = {
     "sha256": "string",

@@ -150,14 +150,15 @@ class Rule:
     def resolve(self, values: NDArray[np.float64]) -> "Rule":
         """Return this rule with values of this corpus in place of quantiles.
 
-        A quantile of a column that has no value at all is no bound.
+        A quantile of a column that has no value at all is no bound: all clips pass.
         """
         if self.is_resolved:
             return self
         known = np.sort(values[~np.isnan(values)])
         if not known.size:
             unbound = -math.inf if self.side == "min" else math.inf
-            return replace(self, min_quantile=None, max_quantile=None, then=(), **{self.side: unbound})
+            bound = {self.side: unbound, "missing": "keep"}
+            return replace(self, min_quantile=None, max_quantile=None, then=(), **bound)
         steps = self._quantile_steps()
         start, *others = np.quantile(known, self.bounds_at(steps)).tolist()
         then = tuple(Waypoint(step=int(step), bound=bound) for step, bound in zip(steps[1:], others, strict=True))

@@ -1,7 +1,8 @@
 """What a curation is made of: one TOML file, read by `cogvideox.settings.read_recipe`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 from cogvideox.data.curation.aesthetic import AestheticSettings
 from cogvideox.data.curation.decoding import DecodingLimits
@@ -51,7 +52,7 @@ class CurationRecipe:
     """From raw videos to a training set."""
 
     inputs: tuple[str, ...]
-    """Folders, searched with all below them, and files; ~ is the home folder."""
+    """Folders, searched with all below them, and files; ~ is the home folder. In Python one may be given alone."""
     operators: tuple[OperatorName, ...] = ("motion", "quality", "faces", "text", "cues", "aesthetic")
     """What is measured of every clip."""
     decoding: DecodingLimits = field(default_factory=DecodingLimits)
@@ -64,8 +65,13 @@ class CurationRecipe:
     max_shard_mib: int = 1024
 
     def __post_init__(self) -> None:
+        paths = (self.inputs,) if isinstance(self.inputs, str | Path) else self.inputs
+        object.__setattr__(self, "inputs", tuple(str(path) for path in paths))
         if not self.inputs:
             raise ValueError("inputs: expected at least one folder or file, got none")
+        unknown = [name for name in self.operators if name not in get_args(OperatorName)]
+        if unknown:
+            raise ValueError(f"operators: expected any of {', '.join(get_args(OperatorName))}, got {unknown[0]!r}")
         if len(set(self.operators)) != len(self.operators):
             raise ValueError(f"operators: expected each once, got {', '.join(self.operators)}")
         if self.max_shard_mib < 1:

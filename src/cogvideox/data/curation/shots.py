@@ -214,6 +214,12 @@ class SpanCutter:
         self._clips.end(self._num_frames, self._advance(end_s))
         return self._clips.take()
 
+    @property
+    def first_open_frame(self) -> int:
+        """The first frame that a span to come may begin with."""
+        held = [frames[0].index for frames in (self._before, self._run) if frames]
+        return min([self._num_frames, *held, *self._clips.open_frames])
+
     def _advance(self, time_s: float) -> float:
         """Return the time on a clock that never goes back."""
         step_s = time_s - self._last_s
@@ -313,6 +319,11 @@ class _ClipBuilder:
         """Take the end of the video."""
         self._divide(end_s)
         self._close(num_frames, end_s, "end")
+
+    @property
+    def open_frames(self) -> list[int]:
+        """The first frame of the span that is not yet closed, if there is one."""
+        return [] if self._first is None else [self._first.index]
 
     def take(self) -> list[Span]:
         """Return the spans since the last call."""

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
 import stat
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ PASSED_OVER = (
 """Files that lie beside videos. Any other file is looked into, whatever its name says."""
 CHUNK_BYTES = 2**20
 MAX_CAPTION_BYTES = 2**20
+SAVE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class Source:
     digest: str = ""
     """SHA-256 of its content; empty if it cannot be read."""
     size_bytes: int = 0
+    changed_ns: int = 0
+    """When it was last changed."""
     reason: str = ""
     """Why it cannot be read."""
     captions: tuple[str, ...] = ()
@@ -42,6 +47,7 @@ class Digests:
         self.path = path
         self._known: dict[str, list[int | str]] = {}
         self._is_changed = False
+        self._saved_at_s = time.monotonic()
         known = read_json(path)
         if isinstance(known, dict):  # it only saves time: what is damaged is left
             self._known = {key: facts for key, facts in known.items() if isinstance(facts, list) and len(facts) == 4}
@@ -55,6 +61,8 @@ class Digests:
             known = [*facts, _sha256(path)]
             self._known[key] = known
             self._is_changed = True
+            if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:
+                self.save()
         return str(known[3])
 
     def save(self) -> None:
@@ -62,11 +70,17 @@ class Digests:
         if self._is_changed:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_text(self.path, json.dumps(self._known))
+            self._saved_at_s = time.monotonic()
             self._is_changed = False
 
 
 def find_sources(
-    inputs: Sequence[str], digests: Digests, *, on_progress: Callable[[int, int], None] | None = None
+    inputs: Sequence[str],
+    digests: Digests,
+    *,
+    left_out: Path | None = None,
+    max_file_gib: float = math.inf,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Source]:
     """Return all files of the inputs, sorted by name, with their digests.
 
@@ -76,23 +90,25 @@ def find_sources(
     Args:
         inputs: folders, which are searched with all below, and files.
         digests: remembers what was read before.
+        left_out: a folder that is not looked into, where the results go.
+        max_file_gib: larger files are not read.
         on_progress: called with the files done and all.
 
     Raises:
         ValueError: an input does not exist, or there is no file in all of them.
     """
-    tops = list(dict.fromkeys(Path(os.path.abspath(Path(name).expanduser())) for name in inputs))
+    tops = list(dict.fromkeys(Path(os.path.abspath(os.path.expanduser(name))) for name in inputs))
     found: dict[str, Path] = {}
     for top, shown in zip(tops, _shown_names(tops), strict=True):
         if not os.path.lexists(top):
             raise ValueError(f"inputs: no such file or folder: {top}")
-        for path in _files_below(top) if top.is_dir() else [top]:
+        for path in _files_below(top, left_out) if top.is_dir() else [top]:
             found[_readable(str(Path(shown) / path.relative_to(top)))] = path
     if not found:
         raise ValueError(f"inputs: expected videos in {', '.join(inputs)}, got none")
     sources: list[Source] = []
     for name in sorted(found):
-        sources.append(_source(found[name], name, digests))
+        sources.append(_source(found[name], name, digests, max_file_gib))
         if on_progress is not None:
             on_progress(len(sources), len(found))
     digests.save()
@@ -108,16 +124,19 @@ def _shown_names(tops: Sequence[Path]) -> list[str]:
     return names
 
 
-def _files_below(top: Path) -> list[Path]:
+def _files_below(top: Path, left_out: Path | None) -> list[Path]:
     files: list[Path] = []
     seen: set[tuple[int, int]] = set()
+    if left_out is not None and left_out.exists():
+        status = os.stat(left_out)
+        seen.add((status.st_dev, status.st_ino))
 
     def keep_unreadable(error: OSError) -> None:
         files.append(Path(error.filename))
 
     for parent, folders, names in os.walk(top, followlinks=True, onerror=keep_unreadable):
         status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
+        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above, or what is left out
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -126,7 +145,7 @@ def _files_below(top: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() not in PASSED_OVER]
 
 
-def _source(path: Path, name: str, digests: Digests) -> Source:
+def _source(path: Path, name: str, digests: Digests, max_file_gib: float) -> Source:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -135,10 +154,14 @@ def _source(path: Path, name: str, digests: Digests) -> Source:
             return Source(path=path, name=name, reason="not a regular file")
         if not status.st_size:
             return Source(path=path, name=name, reason="empty file")
+        if status.st_size > max_file_gib * 2**30:
+            reason = f"{status.st_size / 2**30:,.0f} GiB are more than decoding.max_file_gib"
+            return Source(path=path, name=name, size_bytes=status.st_size, reason=reason)
         digest = digests.digest(path, status)
     except OSError as error:
         return Source(path=path, name=name, reason=f"not readable ({error.strerror or error})")
-    return Source(path=path, name=name, digest=digest, size_bytes=status.st_size, captions=_captions(path))
+    known = {"digest": digest, "size_bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+    return Source(path=path, name=name, captions=_captions(path), **known)
 
 
 def _captions(path: Path) -> tuple[str, ...]:

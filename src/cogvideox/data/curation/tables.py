@@ -50,6 +50,8 @@ class ClipColumns:
     rows: list[dict[str, Any]]
     """As `cogvideox.data.curation.plan.CLIP_TYPES`, sorted by id."""
     scores: ClipScores
+    num_errors: int = 0
+    """Measurements of a clip that failed."""
 
 
 def gather(plan: CurationPlan, store: Store, digests: Sequence[str], folder: Path) -> ClipColumns:
@@ -66,17 +68,18 @@ def gather(plan: CurationPlan, store: Store, digests: Sequence[str], folder: Pat
         if old.stem not in names:
             old.unlink()  # of an operator that the recipe no longer has
     clips = _join(store, plan.shots_key, digests, CLIP_TYPES, folder / "clips.parquet")
+    num_errors = 0
     values: dict[str, NDArray[np.float64]] = {}
     for planned in plan.operators:
         types = operator_types(planned.operator.columns)
         table = _join(store, planned.key, digests, types, folder / f"{planned.name}.parquet")
         for column in planned.operator.columns:
             values[f"{planned.name}.{column.name}"] = table.column(column.name).to_numpy()
+        num_errors += sum(bool(error) for error in table.column("error").to_pylist())
     starts_s, ends_s = (clips.column(name).to_numpy() for name in ("start_s", "end_s"))
     ids = tuple(clips.column("clip_id").to_pylist())
-    return ClipColumns(
-        rows=clips.to_pylist(), scores=ClipScores(clip_ids=ids, durations_s=ends_s - starts_s, values=values)
-    )
+    scores = ClipScores(clip_ids=ids, durations_s=ends_s - starts_s, values=values)
+    return ClipColumns(rows=clips.to_pylist(), scores=scores, num_errors=num_errors)
 
 
 def _join(store: Store, key: str, digests: Sequence[str], types: Types, path: Path) -> Any:

@@ -34,23 +34,32 @@ def transcode(
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".writing-{target.name}")
         targets[str(temporary)] = (row["clip_id"], target)
-        place = {name: row[name] for name in ("start_frame", "end_frame", "start_pts", "fps")}
+        place = {name: row[name] for name in ("start_frame", "end_frame", "start_pts", "start_s", "end_s", "fps")}
         how = {"crf": settings.crf, "preset": settings.preset, "max_short_side_px": settings.max_short_side_px}
         requests.append(place | how | {"out": str(temporary)})
     if not requests:
         return {}
     failed: dict[str, str] = {}
-    try:
-        answers = decoder.transcode(path, requests)
-    except DecodingError as error:
-        answers = {out: str(error) for out in targets}
-    for out, (clip_id, target) in targets.items():
-        temporary = Path(out)
-        if out in answers:
-            failed[clip_id] = answers[out]
-            temporary.unlink(missing_ok=True)
-            continue
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+    while requests:
+        try:
+            for out, reason in decoder.transcode(path, requests):
+                requests = requests[1:]
+                clip_id, target = targets[out]
+                if reason:
+                    failed[clip_id] = reason
+                    Path(out).unlink(missing_ok=True)
+                else:
+                    _publish(Path(out), target)
+        except DecodingError as error:
+            # The clip at which the decoder broke down; the others may still be had.
+            out = requests[0]["out"]
+            failed[targets[out][0]] = str(error)
+            Path(out).unlink(missing_ok=True)
+            requests = requests[1:]
     return failed
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, target)

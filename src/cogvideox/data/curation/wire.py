@@ -7,5 +7,5 @@ MESSAGE_HEAD = struct.Struct("<I")
 """Length in bytes of a message's JSON, which comes next and names the arrays that follow."""
 NO_PTS = -(2**63)
 """A frame without timestamp."""
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What is wrong with the disk, and not with the file that is decoded."""

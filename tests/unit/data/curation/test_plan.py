@@ -62,5 +62,5 @@ def test_a_policy_is_checked_before_any_work() -> None:
 
 def test_the_plan_of_the_packaged_recipe_says_what_happens() -> None:
     text = CurationPlan.of(read_recipe(ROOT / "recipes" / "curate.toml", CurationRecipe)).describe()
-    for part in ("motion.peak_speed at least", "shots", "H.264, crf 18", "one decoding pass", "index.parquet"):
+    for part in ("motion.still_share at most 0.85", "shots", "H.264, crf 18", "one decoding pass", "index.parquet"):
         assert part in text
