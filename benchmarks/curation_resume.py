@@ -79,10 +79,10 @@ def run(inputs: Path, out: Path, engine: "EngineName", log: Path) -> None:
     def logged(name: str) -> Callable[..., Any]:
         function = getattr(engines, name)
 
-        def call(path: Path, digest: str, *arguments: Any) -> Any:
+        def call(path: Path, digest: str, *arguments: Any, **options: Any) -> Any:
             with log.open("a") as file:
                 file.write(f"{name} {digest}\n")
-            return function(path, digest, *arguments)
+            return function(path, digest, *arguments, **options)
 
         return call
 

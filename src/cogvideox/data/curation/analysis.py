@@ -347,25 +347,25 @@ def _decode(
                 results.add(*frames.view(span, digest, facts))
 
     try:
-        for message in decoder.stream_views(path, views):
-            if message.kind == "facts":
-                facts |= message.values
-            elif message.kind == "frames":
-                if not frames.end:
-                    facts |= {name: message.values[name] for name in ("height_px", "width_px")}
-                frames.add(message, keeps_thumbs=keeps_thumbs)
-                add(spans.push(message, frames))
-                frames.forget_before(spans.first_needed(frames))
-            else:
-                end = dict(message.values)
-    except DecodingError as error:
-        reason = str(error)
+        try:
+            for message in decoder.stream_views(path, views):
+                if message.kind == "facts":
+                    facts |= message.values
+                elif message.kind == "frames":
+                    if not frames.end:
+                        facts |= {name: message.values[name] for name in ("height_px", "width_px")}
+                    frames.add(message, keeps_thumbs=keeps_thumbs)
+                    add(spans.push(message, frames))
+                    frames.forget_before(spans.first_needed(frames))
+                else:
+                    end = dict(message.values)
+        except DecodingError as error:
+            reason = str(error)
+        end_s = end.get("end_s", frames.times_s[-1] + 1 / facts["nominal_fps"] if frames.times_s else 0.0)
+        add(spans.finish(end_s))
     except (IndexError, ArithmeticError, ValueError) as error:
         # A file that is stranger than what was thought of must not end the run; what was found before is kept.
-        reason = f"could not be analysed ({type(error).__name__}: {error})"
-        return _source_row(digest, facts, end, reason, num_frames=frames.end, end_s=0.0)
-    end_s = end.get("end_s", frames.times_s[-1] + 1 / facts["nominal_fps"] if frames.times_s else 0.0)
-    add(spans.finish(end_s))
+        reason, end_s = f"could not be analysed ({type(error).__name__}: {error})", 0.0
     if not frames.has_rising_pts:
         for row in results.clips:
             row["start_pts"] = NO_PTS
