@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cogvideox.data.curation.decoding import Decoder, DecodingError, Message
-from cogvideox.data.curation.operators import THUMB_HEIGHT_PX, THUMB_WIDTH_PX, ClipView, Operator, ViewName
+from cogvideox.data.curation.operators import THUMB_HEIGHT_PX, THUMB_WIDTH_PX, ClipView, Operator, ViewName, spread
 from cogvideox.data.curation.plan import (
     CLIP_TYPES,
     DECODING_TYPES,
@@ -148,9 +148,8 @@ def _measure(operator: Operator, view: ClipView) -> dict[str, Any]:
 
 
 def _previews(view: ClipView, settings: PreviewSettings) -> Rows:
-    places = (np.arange(settings.num_pictures) + 0.5) / max(settings.num_pictures, 1) * len(view.detail)
     rows: Rows = []
-    for number, index in enumerate(places.astype(int)) if len(view.detail) else ():
+    for number, index in enumerate(spread(len(view.detail), settings.num_pictures)):
         picture = Image.fromarray(view.detail[index])
         picture.thumbnail((settings.long_side_px, settings.long_side_px), Image.Resampling.BILINEAR)
         content = io.BytesIO()

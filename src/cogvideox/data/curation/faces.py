@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cogvideox.data.curation.operators import ClipView, Column, ViewName
+from cogvideox.data.curation.operators import ClipView, Column, ViewName, spread
 from cogvideox.data.libraries import opencv, package_file
 
 MAX_FRAMES = 4
@@ -68,10 +68,9 @@ class FaceOperator:
 
     def measure(self, clip: ClipView) -> dict[str, float]:
         """Return the columns, of at most `MAX_FRAMES` frames spread over the clip."""
-        num_frames = min(MAX_FRAMES, len(clip.detail))
-        if not num_frames:
+        chosen = spread(len(clip.detail), MAX_FRAMES)
+        if not len(chosen):
             return {column.name: math.nan for column in self.columns}
-        chosen = ((np.arange(num_frames) + 0.5) * len(clip.detail) / num_frames).astype(int)
         height_px, width_px = clip.detail.shape[1:3]
         scores, counts, largest = [], [], []
         for frame in clip.detail[chosen]:

@@ -67,6 +67,12 @@ class ClipView:
     """(N, 27, 48, 3) RGB of every frame, squeezed, for transitions inside the clip."""
 
 
+def spread(num_available: int, num_wanted: int) -> NDArray[np.int64]:
+    """Return the places of at most ``num_wanted`` of so many frames, in the middle of equal parts of them."""
+    num_taken = min(num_available, num_wanted)
+    return ((np.arange(num_taken) + 0.5) * num_available / max(num_taken, 1)).astype(np.int64)
+
+
 class Operator(Protocol):
     """Measures clips. It is made from its settings, in every process anew, and loads its weights at the first clip.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cogvideox.data.curation.operators import ClipView, Column, ViewName
+from cogvideox.data.curation.operators import ClipView, Column, ViewName, spread
 from cogvideox.data.libraries import package_file, rapidocr
 
 MAX_FRAMES = 3
@@ -100,10 +100,9 @@ class TextOperator:
 
     def measure(self, clip: ClipView) -> dict[str, float]:
         """Return the columns, of at most `MAX_FRAMES` frames spread over the clip."""
-        num_frames = min(MAX_FRAMES, len(clip.detail))
-        if not num_frames:
+        chosen = spread(len(clip.detail), MAX_FRAMES)
+        if not len(chosen):
             return {column.name: math.nan for column in self.columns}
-        chosen = ((np.arange(num_frames) + 0.5) * len(clip.detail) / num_frames).astype(int)
         height_px, width_px = clip.detail.shape[1:3]
         frames: list[list[TextLine]] = []
         for place, index in enumerate(chosen):
@@ -116,9 +115,9 @@ class TextOperator:
         return {
             "area": max(areas),
             "mean_area": float(np.mean(areas)),
-            "num_boxes": len(lines) / num_frames,
-            "num_characters": sum(line.num_characters for line in lines) / num_frames,
-            "persistence": sum(len(frame) > 0 for frame in frames) / num_frames,
+            "num_boxes": len(lines) / len(frames),
+            "num_characters": sum(line.num_characters for line in lines) / len(frames),
+            "persistence": sum(len(frame) > 0 for frame in frames) / len(frames),
             "bottom_share": bottom_px / total_px if total_px else math.nan,
             "confidence": float(np.mean([line.confidence for line in lines])) if lines else math.nan,
         }
