@@ -9,6 +9,7 @@ that calls itself a video opens nothing.
 import argparse
 import contextlib
 import ctypes
+import errno
 import itertools
 import json
 import math
@@ -107,7 +108,7 @@ def _limit(max_memory_bytes: int) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == 12:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return "needs more memory than the decoder may take"
     if isinstance(error, av.error.ArgumentError):
         return "not a video of a known container (a picture, a playlist, sound, or only a piece of a file?)"
@@ -228,7 +229,7 @@ def decode(container: "InputContainer", stream: "VideoStream", facts: dict[str, 
         except EOFError:
             return
         except av.error.FFmpegError as error:
-            if getattr(error, "errno", None) == 12:
+            if getattr(error, "errno", None) == errno.ENOMEM:
                 raise
             facts["num_errors"] += 1
             is_after_error = True

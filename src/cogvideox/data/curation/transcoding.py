@@ -37,8 +37,6 @@ def transcode(
         place = {name: row[name] for name in ("start_frame", "end_frame", "start_pts", "start_s", "end_s", "fps")}
         how = {"crf": settings.crf, "preset": settings.preset, "max_short_side_px": settings.max_short_side_px}
         requests.append(place | how | {"out": str(temporary)})
-    if not requests:
-        return {}
     failed: dict[str, str] = {}
     while requests:
         try:
@@ -51,6 +49,8 @@ def transcode(
                 else:
                     _publish(Path(out), target)
         except DecodingError as error:
+            if not requests:
+                break  # all clips were written before
             # The clip at which the decoder broke down; the others may still be had.
             out = requests[0]["out"]
             failed[targets[out][0]] = str(error)
