@@ -11,7 +11,7 @@ import torch
 
 from cogvideox.data.curation import analysis, shots
 from cogvideox.data.curation.analysis import analyse, missing_parts
-from cogvideox.data.curation.decoding import Decoder, DecodingLimits
+from cogvideox.data.curation.decoding import Decoder, DecodingError, DecodingLimits
 from cogvideox.data.curation.operators import ClipView, Column, ViewName
 from cogvideox.data.curation.plan import CurationPlan, PlannedOperator
 from cogvideox.data.curation.recipe import CurationRecipe, PreviewSettings
@@ -294,3 +294,26 @@ def test_clips_that_cannot_be_written_are_told_and_leave_nothing(decoder: Decode
     assert transcode(video, DIGEST, ids, plan, store, decoder) == {}
     assert sorted(path.stem for path in folder.rglob("*.mp4")) == ids
     assert store.path(plan.clip_files_key, ids[0], ".mp4").stat().st_mtime_ns == time_ns
+
+
+@pytest.mark.parametrize("num_before", [0, 1, 2])
+def test_a_decoder_that_breaks_down_costs_the_clip_it_was_at(
+    decoder: Decoder, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_before: int
+) -> None:
+    plan, store = plan_of(), Store(tmp_path / "work")
+    analyse(video, DIGEST, plan, store, decoder)
+    ids = sorted(clip["clip_id"] for clip in store.read(plan.shots_key, DIGEST))[:2]
+    write, calls = decoder.transcode, []
+
+    def breaking(path: Path, clips: list[dict[str, Any]]) -> Any:
+        calls.append(len(clips))
+        yield from write(path, clips[:num_before] if len(calls) == 1 else clips)
+        if len(calls) == 1:
+            raise DecodingError("the decoder crashed (signal 11)")
+
+    monkeypatch.setattr(decoder, "transcode", breaking)
+    failed = transcode(video, DIGEST, ids, plan, store, decoder)
+    lost = ids[num_before : num_before + 1]
+    assert failed == dict.fromkeys(lost, "the decoder crashed (signal 11)")
+    written = sorted(path.stem for path in (store.folder / plan.clip_files_key).rglob("*.mp4"))
+    assert written == sorted(set(ids) - set(lost))
