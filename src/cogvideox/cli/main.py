@@ -7,12 +7,23 @@ import cyclopts
 from rich.console import Console
 
 import cogvideox
-from cogvideox.cli import convert, curate, evaluate, generate, models, plan, reconstruct, train, verify_parity
+from cogvideox.cli import (
+    convert,
+    curate,
+    evaluate,
+    generate,
+    label,
+    models,
+    plan,
+    reconstruct,
+    train,
+    verify_parity,
+)
 from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
     name="cogvideox",
-    help="Text-to-video with CogVideoX: generate, reconstruct, models, convert, curate, train, evaluate.",
+    help="Text-to-video with CogVideoX: generate, reconstruct, models, convert, curate, label, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -42,6 +53,13 @@ curate_app.default(curate.curate)
 for verb in (curate.describe, curate.explain, curate.sweep):
     curate_app.command(verb)
 app.command(curate_app)
+
+label_app = cyclopts.App(name="label")
+label_app.default(label.label)
+label_app.command(label.export)
+label_app.command(label.import_, name="import")
+label_app.command(label.agreement)
+app.command(label_app)
 
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
 evaluate_app.command(evaluate.prompt_following)

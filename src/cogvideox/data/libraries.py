@@ -6,6 +6,8 @@ from typing import Any
 
 from cogvideox.errors import MissingPackageError
 
+_LABELLING = "the labelling page needs {}: pip install 'cogvideox[data]' (or {})"
+
 
 def pyarrow() -> Any:
     """Return pyarrow with its parquet module."""
@@ -44,6 +46,53 @@ def ray() -> Any:
     except ImportError:
         raise _missing("Ray Data", "'ray[data]'") from None
     return ray
+
+
+def fastapi() -> Any:
+    """Return FastAPI with its kinds of responses."""
+    try:
+        import fastapi
+        import fastapi.responses
+    except ImportError:
+        raise MissingPackageError(_LABELLING.format("FastAPI", "fastapi")) from None
+    return fastapi
+
+
+def uvicorn() -> Any:
+    """Return uvicorn, which serves applications."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingPackageError(_LABELLING.format("uvicorn", "uvicorn")) from None
+    return uvicorn
+
+
+def transformers() -> Any:
+    """Return transformers."""
+    from cogvideox.quantization import quiet_torchao
+
+    with quiet_torchao():  # it is imported where it is installed
+        import transformers
+    return transformers
+
+
+def peft() -> Any:
+    """Return peft."""
+    from cogvideox.quantization import quiet_torchao
+
+    try:
+        with quiet_torchao():
+            import peft
+    except ImportError:
+        raise MissingPackageError(
+            "filters on a video-language model need peft: pip install 'cogvideox[train]'"
+        ) from None
+    return peft
+
+
+def has_torchvision() -> bool:
+    """Whether torchvision is installed, which transformers needs to prepare videos."""
+    return importlib.util.find_spec("torchvision") is not None
 
 
 def torchvision_flow() -> Any:

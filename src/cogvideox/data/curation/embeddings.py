@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cogvideox.data.libraries import transformers
+
 MODEL_TYPES = ("clip", "siglip")
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 PREPROCESSOR = "preprocessor_config.json"
@@ -41,16 +43,15 @@ class ClipEmbedder:
             ValueError: it is a checkpoint of another kind, lacks weights, or prepares pictures in a way not known here.
             OSError: a file is missing.
         """
-        from transformers import AutoConfig, AutoModel
-
         from cogvideox.models.text_encoder import quiet_transformers
 
+        library = transformers()
         self._preparation = _Preparation(folder)
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
             if config.model_type not in MODEL_TYPES:
                 raise ValueError(f"folder: expected a checkpoint of {MODEL_TYPES}, got {config.model_type} in {folder}")
-            model, found = AutoModel.from_pretrained(
+            model, found = library.AutoModel.from_pretrained(
                 folder, config=config, local_files_only=True, output_loading_info=True
             )
         if found["missing_keys"]:
