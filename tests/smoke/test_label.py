@@ -261,6 +261,172 @@ def test_a_server_that_is_gone_is_told_and_nothing_is_lost(browser: Any, folder:
         server.kill()
 
 
+def saved(page: Any) -> None:
+    page.wait_for_function("() => document.getElementById('saved').textContent === '✓ Saved' && !localStorage.length")
+
+
+@pytest.mark.timeout(120)
+def test_a_restart_for_other_machines_loses_nothing(browser: Any, folder: Path) -> None:
+    options = ("--annotator", "ann", "--host", "0.0.0.0")
+    server = Server(folder, *options)
+    server.address = server.address.replace("0.0.0.0", "127.0.0.1")
+    page = opened(browser, server)
+    try:
+        page.wait_for_selector("video.is-shown")
+        server.kill()
+        page.keyboard.press("2")
+        page.wait_for_selector("#alarm:not([hidden])")
+        server = Server(folder, *options, port=server.port)
+        assert wait_for_lines(folder, "ann", 1)[0]["labels"] == {"static": True}
+        saved(page)
+
+        # With another token the open page is not let in: it says so, and keeps what was pressed.
+        server.kill()
+        (folder / "labels" / ".token").unlink()
+        server = Server(folder, *options, port=server.port)
+        page.keyboard.press("3")
+        page.wait_for_function("() => document.getElementById('alarm').textContent.includes('token')")
+        page.keyboard.press("4")
+        page.wait_for_timeout(1200)  # tries again
+        assert "2 NOT saved" in page.inner_text("#saved") and page.evaluate("() => localStorage.length") == 2
+        assert len(lines_of(folder, "ann")) == 1
+        other = page.context.new_page()
+        other.goto(server.address.replace("0.0.0.0", "127.0.0.1"))
+        lines = wait_for_lines(folder, "ann", 3)
+        assert lines[2]["labels"] == {"static": True, "low_quality": True, "lecture": True}
+        page.wait_for_selector("#alarm", state="hidden")
+        assert not page.errors
+    finally:
+        page.context.close()
+        server.kill()
+
+
+@pytest.mark.timeout(120)
+def test_what_was_pressed_goes_to_no_other_folder(browser: Any, videos: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name / "curated" for name in ("one", "two")]
+    for made in folders:
+        made.mkdir(parents=True)
+        for name in ("00.mp4", "01.mp4"):
+            os.link(videos / name, made / name)
+    server = Server(folders[0], "--annotator", "ann")
+    page = opened(browser, server)
+    try:
+        page.wait_for_selector("video.is-shown")
+        server.kill()
+        page.keyboard.press("5")
+        page.wait_for_selector("#alarm:not([hidden])")
+        server = Server(folders[1], "--annotator", "ann", port=server.port)
+        # Neither by the page that is still open, nor by another one.
+        page.wait_for_function("() => document.getElementById('alarm').textContent.includes('another folder')")
+        other = page.context.new_page()
+        other.goto(server.address)
+        other.wait_for_selector("video.is-shown")
+        other.keyboard.press("6")
+        (line,) = wait_for_lines(folders[1], "ann", 1)
+        assert line["labels"] == {"screenshot": True}
+        page.wait_for_function("() => localStorage.length === 1")  # what is meant for the first folder
+        other.close()
+        server.kill()
+        server = Server(folders[0], "--annotator", "ann", port=server.port)
+        assert wait_for_lines(folders[0], "ann", 1)[0]["labels"] == {"text": True}
+        saved(page)
+        assert len(lines_of(folders[1], "ann")) == 1
+    finally:
+        page.context.close()
+        server.kill()
+
+
+def answered(status: int) -> Any:
+    return lambda route: route.fulfill(status=status, body="<p>hello")
+
+
+@pytest.mark.timeout(120)
+def test_another_program_on_the_port_takes_no_answers(browser: Any, folder: Path) -> None:
+    server = Server(folder, "--annotator", "ann")
+    page = opened(browser, server)
+    try:
+        page.wait_for_selector("video.is-shown")
+        for status in (200, 404, 413, 422):
+            page.route("**/api/answer", answered(status))
+            page.keyboard.press("1")
+            page.wait_for_selector("#alarm:not([hidden])")
+            assert page.evaluate("() => localStorage.length") == 1, status
+            page.unroute("**/api/answer")
+            saved(page)
+        assert len(lines_of(folder, "ann")) == 4
+    finally:
+        page.context.close()
+        server.kill()
+
+
+@pytest.mark.timeout(120)
+def test_what_was_passed_over_comes_at_the_end(browser: Any, videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    for number in range(9):
+        os.link(videos / f"{number:02d}.mp4", folder / f"{number:02d}.mp4")
+    server = Server(folder, "--annotator", "ann", "--order", "random", "--repeat-share", "0")
+    page = opened(browser, server)
+    try:
+        page.wait_for_selector("video.is-shown")
+        page.route("**/api/pass", lambda route: (time.sleep(0.4), route.continue_()))
+        order = []
+        for number in range(11):
+            page.wait_for_selector("#next:enabled")
+            order.append(shown(page))
+            if number not in (0, 2):  # those are passed over
+                page.keyboard.press("0")
+            page.keyboard.press("Enter")
+            saved(page)
+        page.wait_for_function("() => document.getElementById('message').textContent.includes('All clips')")
+        assert len(set(order)) == 9 and order[9:] == [order[0], order[2]], order
+    finally:
+        page.context.close()
+        server.kill()
+
+
+@pytest.mark.timeout(120)
+def test_all_labels_are_there_on_a_telephone(browser: Any, folder: Path) -> None:
+    server = Server(folder, "--annotator", "ann")
+    try:
+        for height in (844, 664):  # with and without the browser's bars
+            page = opened(browser, server, viewport={"width": 390, "height": height}, has_touch=True, is_mobile=True)
+            page.wait_for_selector("video.is-shown")
+            last, bar = (page.locator(name).bounding_box() for name in ("[data-label=screenshot]", "footer"))
+            assert last["y"] + last["height"] <= bar["y"], height
+            assert last["height"] >= 40
+            page.tap("#show-help")
+            meanings = page.locator("#meanings dd")
+            assert meanings.count() == len(LABELS) and meanings.last.inner_text() == LABELS["screenshot"].meaning
+            page.context.close()
+    finally:
+        server.kill()
+
+
+@pytest.mark.timeout(120)
+def test_a_part_of_a_video_says_so(browser: Any, videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    os.link(videos / "other.webm", folder / "short.webm")
+    write_video(folder / "long.webm", "libvpx-vp9", counted(250), 4, {"deadline": "realtime", "cpu-used": "8"})
+    server = Server(folder, "--annotator", "ann")
+    page = opened(browser, server)
+    try:
+        for _ in range(2):
+            page.wait_for_selector("video.is-shown")
+            wait_until(lambda: playing(page), 15, "the clip plays")
+            if shown(page) == "long.webm":
+                page.wait_for_selector("#beginning:not([hidden])")
+                assert page.inner_text("#beginning") == "Only the first 60 s of this video are shown."
+            else:
+                assert page.is_hidden("#beginning")
+            page.keyboard.press("0")
+            page.keyboard.press("Enter")
+    finally:
+        page.context.close()
+        server.kill()
+
+
 @pytest.mark.timeout(120)
 def test_a_clip_that_cannot_be_shown_is_told_and_skipped(browser: Any, videos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"

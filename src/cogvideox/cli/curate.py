@@ -128,12 +128,14 @@ def explain(clip: str, *, out: Path = DEFAULT_OUT, step: int = 0, json: Flag = F
     json
         End standard output with one JSON object instead.
     """
-    from cogvideox.data.curation.tables import read_curation
+    from cogvideox.data.curation.tables import read_copies, read_curation
 
     if step < 0:
         raise ValueError(f"--step: expected 0 or more, got {step}")
     curation = read_curation(out)
     index = _find(curation, clip)
+    copies = read_copies(out).get(curation.clips.scores.clip_ids[index], {})
+    copy = {name: copies.get(name, "") for name in ("best_clip_id", "kind", "evaluation")}
     row, decision = curation.clips.rows[index], curation.decisions[index]
     values = {name: float(column[index]) for name, column in sorted(curation.clips.scores.values.items())}
     outcomes = curation.policy.decide(curation.clips.scores, index, step)
@@ -151,7 +153,9 @@ def explain(clip: str, *, out: Path = DEFAULT_OUT, step: int = 0, json: Flag = F
             for outcome in outcomes
         ]
         known = {name: value if value == value else None for name, value in values.items()}
-        print_json({"ok": True, "data": row | decision | {"sources": sources, "rules": rules, "values": known}})
+        print_json(
+            {"ok": True, "data": row | decision | {"sources": sources, "rules": rules, "values": known, "copy": copy}}
+        )
         return OK
     console = Console(highlight=False)
     console.print(f"{row['clip_id']}  {'kept' if decision['is_kept'] else 'dropped'}", markup=False)
@@ -162,6 +166,10 @@ def explain(clip: str, *, out: Path = DEFAULT_OUT, step: int = 0, json: Flag = F
         )
     if decision["reason"]:
         console.print(f"  {decision['reason']}", markup=False)
+    if copy["best_clip_id"]:
+        console.print(f"  a {copy['kind']} copy of {copy['best_clip_id']}", markup=False)
+    if copy["evaluation"]:
+        console.print(f"  shows what is in {copy['evaluation']}", markup=False)
     rules = Table("rule", "value", "", "bound", "", title=f"rules at step {step}", title_justify="left")
     for outcome in outcomes:
         value = "none" if outcome.value is None else f"{outcome.value:.4g}"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +13,6 @@ from rich.table import Column, Table
 from cogvideox.cli.output import OK, print_json, warnings_shown
 
 DEFAULT_PORT = 8421
-TOKEN_BYTES = 18
 
 Flag = Annotated[bool, Parameter(negative="")]
 Columns = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
@@ -65,6 +63,7 @@ def label(
     """
     from cogvideox.data.labelling.answer import check_annotator
     from cogvideox.data.labelling.dataset import open_dataset
+    from cogvideox.data.labelling.guard import kept_token
     from cogvideox.data.labelling.sampling import DEFAULT_STRATA, QueueSettings
     from cogvideox.data.labelling.server import is_loopback, listen, make_app, serve
     from cogvideox.data.labelling.session import Labelling
@@ -88,7 +87,7 @@ def label(
         labelling = Labelling(opened, folder, settings)
         shelf = ClipShelf(opened, folder / ".cache")
         listener = listen(host, port)
-        token = "" if is_loopback(host) else secrets.token_urlsafe(TOKEN_BYTES)
+        token = "" if is_loopback(host) else kept_token(folder)
         app = make_app(labelling, shelf, annotator=annotator, host=host, token=token)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")

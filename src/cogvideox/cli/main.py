@@ -14,6 +14,7 @@ from cogvideox.cli import (
     generate,
     label,
     models,
+    negatives,
     plan,
     reconstruct,
     train,
@@ -45,6 +46,7 @@ train_app.command(train.autoencoder)
 train_app.command(train.text_encoder)
 train_app.command(train.transformer)
 train_app.command(train.judge)
+train_app.command(train.filters)
 app.command(train_app)
 app.command(train.encode)
 
@@ -59,6 +61,7 @@ label_app.default(label.label)
 label_app.command(label.export)
 label_app.command(label.import_, name="import")
 label_app.command(label.agreement)
+label_app.command(negatives.negatives)
 app.command(label_app)
 
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")

@@ -1,19 +1,26 @@
 """``cogvideox train``: one command per trained part, each with a recipe and a run folder that it resumes."""
 
+import dataclasses
+import math
 from collections.abc import Callable
+from json import dumps as json_text  # json is the name of a flag
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.table import Table
 
-from cogvideox.cli.output import OK, warnings_shown
+from cogvideox.cli.output import OK, StepProgress, print_json, warnings_shown
 from cogvideox.machine import cache_folder
 
 if TYPE_CHECKING:
     from cogvideox.parallel.world import World
+    from cogvideox.training.filter_figures import FilterResult
     from cogvideox.training.loop import TrainStep
     from cogvideox.training.training_data import TrainingData
+
+DEFAULT_FILTERS = Path("filters")
 
 Overrides = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
@@ -140,6 +147,112 @@ def judge(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", ove
 
     settings = read_recipe(recipe, JudgeRecipe, overrides or ())
     return _run(JudgeStep(settings, torch.device(device)), settings, recipe, run_dir)
+
+
+def filters(
+    recipe: Path,
+    *,
+    out: Path = DEFAULT_FILTERS,
+    backbone: str | None = None,
+    run_dir: Path | None = None,
+    device: str = "cpu",
+    overrides: Overrides = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train the filters of the six kinds of bad video on clips that people have labelled.
+
+    They judge by what ``cogvideox curate`` measured, and take seconds to train. OUT/README.md says how good they are
+    on sources that they have not seen. ``[filters] model = "OUT"`` in a recipe of ``curate`` uses them.
+
+    Parameters
+    ----------
+    recipe
+        TOML file, for example recipes/filters.toml; with --backbone recipes/video-filters.toml.
+    out
+        Folder of the filters, their figures and their model card.
+    backbone
+        A video-language model (a folder, or its name on the hub) to fine-tune as the classifier, on frames.
+    run_dir
+        With --backbone: folder of the run; resumed if it holds one (default: as for train autoencoder).
+    device
+        With --backbone: cpu, cuda, mps.
+    overrides
+        Recipe values, for example --set target_precision=0.9 trees.num_trees=200.
+    json
+        End standard output with one JSON object.
+    """
+    if backbone is not None:
+        return _video_filters(recipe, out, backbone, run_dir, device, overrides, json)
+    from cogvideox.settings import read_recipe
+    from cogvideox.training.filter_recipe import FilterRecipe
+    from cogvideox.training.filter_training import train_filters
+
+    settings = read_recipe(recipe, FilterRecipe, overrides or ())
+    errors = Console(stderr=True, highlight=False)
+    with warnings_shown(errors):
+        result = train_filters(settings, out)
+    return _report_filters(result, json)
+
+
+def _video_filters(
+    recipe: Path,
+    out: Path,
+    backbone: str,
+    run_dir: Path | None,
+    device: str,
+    overrides: Overrides,
+    json: bool,
+) -> int:
+    from cogvideox.machine import parse_device
+    from cogvideox.settings import read_recipe
+    from cogvideox.training.video_filter_recipe import VideoFilterRecipe
+    from cogvideox.training.video_filter_training import open_video_filters, publish_video_filters
+
+    settings = read_recipe(recipe, VideoFilterRecipe, [*(overrides or ()), f"backbone={json_text(backbone)}"])
+    folder = run_dir if run_dir is not None else _default_run_dir(recipe)
+    console = Console(stderr=True, highlight=False)
+    with warnings_shown(console), StepProgress("reading clips") as on_progress:
+        step = open_video_filters(settings, folder, parse_device(device), on_progress)
+    _run(step, settings, recipe, folder)
+    with warnings_shown(console):
+        result = publish_video_filters(step, settings, folder, out)
+    return _report_filters(result, json)
+
+
+def _report_filters(result: "FilterResult", json: bool) -> int:
+    if json:
+        data = {"folder": str(result.folder), "num_train": result.num_train, "num_test": result.num_test}
+        figures = {
+            label: {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(found).items()}
+            for label, found in result.figures.items()
+        }
+        print_json(
+            {
+                "ok": True,
+                "data": data
+                | {"figures": figures, "left_out": dict(result.left_out), "not_reached": result.not_reached},
+            }
+        )
+        return OK
+    console = Console(highlight=False)
+    table = Table("label", "clips with it", "PR-AUC", "precision", "recall", "from probability")
+    for label, found in result.figures.items():
+        shown = (found.pr_auc, found.precision, found.recall, found.threshold)
+        counts = f"{found.num_positives} of {found.num_clips}"
+        table.add_row(label, counts, *("none" if math.isnan(value) else f"{value:.3f}" for value in shown))
+    console.print(table)
+    for label, reason in result.left_out.items():
+        console.print(f"{label} has no filter: {reason}", markup=False)
+    for label in result.not_reached:
+        console.print(
+            f"{label} reaches the precision that was asked for nowhere: no clip is said to have it", markup=False
+        )
+    time = "" if result.duration_s is None else f" in {result.duration_s:.1f} s"
+    console.print(
+        f"trained on {result.num_train} clips{time}, tested on {result.num_test} of other sources", markup=False
+    )
+    console.print(f"model card: {result.folder / 'README.md'}", markup=False, soft_wrap=True)
+    return OK
 
 
 def _run(

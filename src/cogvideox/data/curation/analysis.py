@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cogvideox.data.curation.decoding import Decoder, DecodingError, Message
-from cogvideox.data.curation.operators import THUMB_HEIGHT_PX, THUMB_WIDTH_PX, ClipView, Operator, ViewName, spread
+from cogvideox.data.curation.judging import judge
+from cogvideox.data.curation.operators import (
+    THUMB_HEIGHT_PX,
+    THUMB_WIDTH_PX,
+    ClipView,
+    Operator,
+    RowOperator,
+    ViewName,
+    spread,
+)
 from cogvideox.data.curation.plan import (
     CLIP_TYPES,
     DECODING_TYPES,
@@ -31,6 +40,7 @@ ID_LENGTH = 16
 """Digits of a source's SHA-256 in the ids of its clips."""
 NOMINAL_RATE_TOLERANCE = 0.02
 JPEG_QUALITY = 80
+LOST = "could not be decoded again"
 LEAST_OF_PROMISED = 0.9
 """A file that gives less of the frames or seconds that its header promises is damaged, or its header is."""
 
@@ -44,7 +54,8 @@ def clip_id_of(digest: str, span: Span) -> str:
 
 def missing_parts(plan: CurationPlan, store: Store, digest: str) -> list[str]:
     """Return the keys of what is not yet computed of a source."""
-    keys = [plan.decoding_key, plan.shots_key, *(planned.key for planned in plan.operators)]
+    keys = [plan.decoding_key, plan.shots_key, *(planned.key for planned in plan.all_operators)]
+    keys += [planned.key for planned in plan.row_operators]
     if plan.recipe.previews.num_pictures:
         keys.append(plan.previews_key)
     return [key for key in keys if not store.has(key, digest)]
@@ -73,11 +84,27 @@ def analyse(
         MissingPackageError: an operator's library is not installed.
         OSError: the store cannot be written.
     """
-    missing = missing_parts(plan, store, digest)
-    if not missing:
-        return ""
+    on_columns = {planned.key for planned in plan.column_operators}
+    missing = [key for key in missing_parts(plan, store, digest) if key not in on_columns]
+    reason = _analyse_frames(path, digest, plan, store, decoder, missing, changed_ns) if missing else ""
+    if not reason:
+        judge(plan, store, digest)
+    return reason
+
+
+def _analyse_frames(
+    path: Path,
+    digest: str,
+    plan: CurationPlan,
+    store: Store,
+    decoder: Decoder,
+    missing: list[str],
+    changed_ns: int | None,
+) -> str:
     results = _Results(plan, missing)
-    views = set[ViewName]().union(*(operator.views for operator in results.operators.values()))
+    views = set[ViewName]().union(
+        *(operator.views for operator in (*results.operators.values(), *results.row_operators.values()))
+    )
     if plan.previews_key in missing:
         views.add("detail")
     if plan.shots_key in missing:
@@ -110,16 +137,20 @@ class _Results:
     clips: Rows = field(default_factory=list)
     previews: Rows = field(default_factory=list)
     operators: dict[str, Operator] = field(init=False)
+    row_operators: dict[str, RowOperator] = field(init=False)
     measured: dict[str, Rows] = field(init=False)
 
     def __post_init__(self) -> None:
         self.operators = {p.key: p.operator for p in self.plan.operators if p.key in self.missing}
-        self.measured = {key: [] for key in self.operators}
+        self.row_operators = {p.key: p.operator for p in self.plan.row_operators if p.key in self.missing}
+        self.measured = {key: [] for key in (*self.operators, *self.row_operators)}
 
     def add(self, view: ClipView, row: dict[str, Any]) -> None:
         self.clips.append(row)
         for key, operator in self.operators.items():
             self.measured[key].append({"clip_id": view.clip_id} | _measure(operator, view))
+        for key, operator in self.row_operators.items():
+            self.measured[key] += _rows(operator, view)
         if self.plan.previews_key in self.missing:
             self.previews += _previews(view, self.plan.recipe.previews)
 
@@ -127,7 +158,9 @@ class _Results:
         """Add a clip that was there once and can no longer be decoded."""
         for key, operator in self.operators.items():
             values = {column.name: math.nan for column in operator.columns}
-            self.measured[key].append({"clip_id": clip_id} | values | {"error": "could not be decoded again"})
+            self.measured[key].append({"clip_id": clip_id} | values | {"error": LOST})
+        for key, operator in self.row_operators.items():
+            self.measured[key].append(_failed_row(operator, clip_id, LOST))
 
 
 def _measure(operator: Operator, view: ClipView) -> dict[str, Any]:
@@ -145,6 +178,20 @@ def _measure(operator: Operator, view: ClipView) -> dict[str, Any]:
         if not (math.isnan(value) or column.low <= value <= column.high):
             return nothing | {"error": f"{column.name}: expected {column.low} to {column.high}, got {value}"}
     return values | {"error": ""}
+
+
+def _rows(operator: RowOperator, view: ClipView) -> Rows:
+    """Return an operator's rows; of a clip that breaks it one that says how."""
+    try:
+        return [row | {"error": ""} for row in operator.rows(view)]
+    except (MissingPackageError, MemoryError):
+        raise
+    except Exception as error:
+        return [_failed_row(operator, view.clip_id, f"{type(error).__name__}: {error}")]
+
+
+def _failed_row(operator: RowOperator, clip_id: str, error: str) -> dict[str, Any]:
+    return dict.fromkeys(operator.types) | {"clip_id": clip_id, "error": error}
 
 
 def _previews(view: ClipView, settings: PreviewSettings) -> Rows:
@@ -336,7 +383,8 @@ def _decode(
     facts: dict[str, Any] = {"nominal_fps": math.nan}
     end: dict[str, Any] = {}
     reason = ""
-    keeps_thumbs = any("thumbs" in operator.views for operator in results.operators.values())
+    measuring = (*results.operators.values(), *results.row_operators.values())
+    keeps_thumbs = any("thumbs" in operator.views for operator in measuring)
 
     def add(found: list[Span]) -> None:
         for span in found:
@@ -407,6 +455,10 @@ def _store(results: _Results, digest: str, store: Store, facts: dict[str, Any] |
     for planned in plan.operators:
         if planned.key in missing:
             store.write(planned.key, digest, results.measured[planned.key], operator_types(planned.operator.columns))
+    for planned in plan.row_operators:
+        if planned.key in missing:
+            types = dict(planned.operator.types) | {"error": "string"}
+            store.write(planned.key, digest, results.measured[planned.key], types)
     if plan.previews_key in missing:
         store.write(plan.previews_key, digest, results.previews, PREVIEW_TYPES)
     if plan.shots_key in missing:

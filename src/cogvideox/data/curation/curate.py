@@ -1,8 +1,10 @@
 """The whole way from raw videos to a training set, and every step of it done only once."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,20 @@ from numpy.typing import NDArray
 from cogvideox.component_files import write_atomically
 from cogvideox.data.clip_index import INDEX_NAME, write_shards
 from cogvideox.data.curation.analysis import missing_parts
+from cogvideox.data.curation.copies import (
+    COLUMNS,
+    CONTAMINATION_COLUMN,
+    DUPLICATES_NAME,
+    TABLE_TYPES,
+    EvaluationItem,
+    find_copies,
+)
+from cogvideox.data.curation.copy_search import MeasuredRows, alike_among, contamination_of, copies_among
 from cogvideox.data.curation.curation_report import write_curation_report
 from cogvideox.data.curation.engine import EngineName, Task, run_inline, run_ray
 from cogvideox.data.curation.plan import CurationPlan
-from cogvideox.data.curation.policy import POLICY_NAME, Policy, policy_toml, write_policy
-from cogvideox.data.curation.recipe import CurationRecipe
+from cogvideox.data.curation.policy import POLICY_NAME, ClipScores, Policy, policy_toml, write_policy
+from cogvideox.data.curation.recipe import CurationRecipe, PreviewSettings
 from cogvideox.data.curation.sources import Digests, Source, find_sources
 from cogvideox.data.curation.store import Store, operator_key, write_table
 from cogvideox.data.curation.tables import (
@@ -25,10 +36,13 @@ from cogvideox.data.curation.tables import (
     ClipColumns,
     Curation,
     gather,
+    read_part,
     write_sources,
 )
 from cogvideox.durable_files import locked, newer_folder, recover_folder, replace_folder
 from cogvideox.settings import resolved_json
+
+logger = logging.getLogger(__name__)
 
 WORK_NAME, DATASET_NAME, REPORT_NAME, RECIPE_NAME = "work", "dataset", "report.html", "recipe.json"
 CONTENT_NAME = "content.txt"
@@ -58,7 +72,7 @@ class CurationResult:
     num_failed: int
     """Kept clips that could not be written."""
     num_errors: int
-    """Measurements of a clip that failed; the tables say how."""
+    """Measurements that failed, of a clip (the tables say how) or a piece of an evaluation video (a warning does)."""
 
 
 def curate(
@@ -114,8 +128,12 @@ def _curate(
         on_progress=lambda *done: on_progress("reading", *done),
     )
     first_of = _first_of(sources)
+    has_evaluation = bool(plan.row_operators and recipe.duplicates.evaluation)
+    evaluation = _Evaluation.of(recipe, store, out) if has_evaluation else None
     if retries_failed:
         _forget_failed(plan, store, list(first_of))
+        if evaluation is not None:
+            _forget_failed(evaluation.plan, store, list(evaluation.first_of))
     tasks = [_task(source) for digest, source in first_of.items() if missing_parts(plan, store, digest)]
     gone = _run(plan, store, tasks, engine, ray_address, lambda *done: on_progress("measuring", *done))
     sources = [_unread(source, gone) for source in sources]
@@ -124,6 +142,11 @@ def _curate(
     # It says that all the others are there, so it goes first and comes last.
     (out / TABLES_NAME / "decisions.parquet").unlink(missing_ok=True)
     clips = gather(plan, store, list(paths), out / TABLES_NAME)
+    if plan.row_operators:
+        run = partial(_run, engine=engine, ray_address=ray_address)
+        judged = evaluation and evaluation.measured(store, run, on_progress)
+        table_path = out / TABLES_NAME / f"{DUPLICATES_NAME}.parquet"
+        clips = _with_copies(plan, store, clips, list(paths), table_path, judged)
     policy = recipe.policy.resolve(clips.scores)
     write_policy(out / POLICY_NAME, policy)
     is_kept = policy.ever_keeps(clips.scores)
@@ -150,6 +173,101 @@ def _curate(
         num_failed=len(failed),
         num_errors=clips.num_errors,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """Videos that must not be trained on, and how they are looked at."""
+
+    plan: CurationPlan
+    sources: list[Source]
+    first_of: dict[str, Source]
+
+    @classmethod
+    def of(cls, recipe: CurationRecipe, store: Store, out: Path) -> "_Evaluation":
+        settings = recipe.duplicates
+        plan = CurationPlan.of(
+            dataclasses.replace(
+                recipe,
+                inputs=settings.evaluation,
+                operators=(DUPLICATES_NAME,),
+                shots=dataclasses.replace(recipe.shots, min_duration_s=0.0),
+                duplicates=dataclasses.replace(settings, evaluation=(), clip=None),
+                previews=PreviewSettings(num_pictures=0),
+                policy=Policy(),
+            )
+        )
+        digests = Digests(store.folder / "digests.json")
+        limits = {"left_out": out, "max_file_gib": recipe.decoding.max_file_gib}
+        try:
+            sources = find_sources(settings.evaluation, digests, **limits)
+        except ValueError as error:
+            raise ValueError(f"duplicates.evaluation: {str(error).removeprefix('inputs: ')}") from None
+        return cls(plan=plan, sources=sources, first_of=_first_of(sources))
+
+    def measured(
+        self, store: Store, run: Callable[..., dict[str, str]], on_progress: OnProgress
+    ) -> tuple[MeasuredRows, dict[str, EvaluationItem]]:
+        """Measure what is missing; return the fingerprints of the videos, and what each of their pieces is."""
+        plan, first_of = self.plan, self.first_of
+        tasks = [_task(source) for digest, source in first_of.items() if missing_parts(plan, store, digest)]
+        gone = run(plan, store, tasks, on_progress=lambda *done: on_progress("measuring evaluation videos", *done))
+        digests = [digest for digest in first_of if digest not in gone]
+        pieces = {digest: store.read(plan.shots_key, digest) for digest in digests}
+        items = {
+            row["clip_id"]: EvaluationItem(name=first_of[digest].name, start_s=row["start_s"])
+            for digest, rows in pieces.items()
+            for row in rows
+        }
+        unread = [source.name for source in self.sources if not source.digest or source.digest in gone]
+        unread += [first_of[digest].name for digest, rows in pieces.items() if not rows]
+        if unread:
+            logger.warning("%d evaluation videos give no frames, the first: %s", len(unread), unread[0])
+        measured = MeasuredRows(store, plan.row_operators[0], digests, items)
+        for clip_id, error in sorted(measured.failed.items())[:1]:
+            number, name = len(measured.failed), items[clip_id].name
+            logger.warning("%d pieces of evaluation videos failed, the first of %s: %s", number, name, error)
+        return measured, items
+
+
+def _with_copies(
+    plan: CurationPlan,
+    store: Store,
+    clips: ClipColumns,
+    digests: Sequence[str],
+    table_path: Path,
+    evaluation: tuple[MeasuredRows, dict[str, EvaluationItem]] | None,
+) -> ClipColumns:
+    """Look for copies and for what evaluation videos show; write their table and return its columns with the others."""
+    settings, ids = plan.recipe.duplicates, clips.scores.clip_ids
+    measured = [MeasuredRows(store, planned, digests, ids) for planned in plan.row_operators]
+    searches = [copies_among(store, measured[0], settings.matching)]
+    searches += [alike_among(store, vectors, settings) for vectors in measured[1:]]
+    contaminated = contamination_of(store, measured[0], evaluation[0], settings.matching) if evaluation else []
+    seconds = {row.clip_id: row.matched_s for row in contaminated}
+    scores = _with_values(clips.scores, {CONTAMINATION_COLUMN: [seconds.get(clip_id, 0.0) for clip_id in ids]})
+    # A copy that the rules drop anyway must not cost the one that they would keep.
+    own = {f"{DUPLICATES_NAME}.{column.name}" for column in COLUMNS} - {CONTAMINATION_COLUMN}
+    others = Policy(rules=tuple(rule for rule in plan.recipe.policy.rules if rule.column not in own))
+    is_wanted = others.resolve(scores).ever_keeps(scores)
+    copies = find_copies(clips.rows, scores.values, is_wanted, searches, contaminated)
+    for search in searches:
+        search.save()
+    failed = {
+        clip_id: "; ".join(rows.failed[clip_id] for rows in measured if clip_id in rows.failed)
+        for clip_id in {clip_id for rows in measured for clip_id in rows.failed}
+    }
+    rows = copies.table(ids, evaluation[1] if evaluation else {}, failed)
+    write_table(table_path, rows, TABLE_TYPES)
+    values = {f"{DUPLICATES_NAME}.{each.name}": [row[each.name] for row in rows] for each in COLUMNS}
+    num_failed = sum(len(found.failed) for found in (*measured, *(evaluation[:1] if evaluation else ())))
+    scores = _with_values(clips.scores, values)
+    return dataclasses.replace(clips, scores=scores, num_errors=clips.num_errors + num_failed)
+
+
+def _with_values(scores: ClipScores, values: Mapping[str, list[float]]) -> ClipScores:
+    arrays = {name: np.array(column, np.float64) for name, column in values.items()}
+    return dataclasses.replace(scores, values={**scores.values, **arrays})
 
 
 def _first_of(sources: Sequence[Source]) -> dict[str, Source]:
@@ -190,14 +308,19 @@ def _run(
 
 def _forget_failed(plan: CurationPlan, store: Store, digests: Sequence[str]) -> None:
     """Forget files that could not be decoded whole, and measurements that failed."""
-    measured = [planned.key for planned in plan.operators]
+    measured = [planned.key for planned in (*plan.all_operators, *plan.row_operators)]
     for digest in digests:
         if store.has(plan.decoding_key, digest) and store.read(plan.decoding_key, digest)[0]["status"] != "ok":
-            for key in (plan.decoding_key, plan.shots_key, plan.previews_key, *measured):
-                store.remove(key, digest)
+            # They may be cut elsewhere now: what any recipe has measured of the old clips would stay for no clip.
+            for folder in store.folder.iterdir():
+                if folder.is_dir():
+                    store.remove(folder.name, digest)
         for key in measured:
-            if store.has(key, digest) and any(row["error"] for row in store.read(key, digest)):
+            if store.has(key, digest) and any(read_part(store, key, digest, {"error": "string"})["error"].to_pylist()):
                 store.remove(key, digest)
+        for planned in plan.column_operators:
+            if not all(store.has(needed.key, digest) for needed in planned.needs):
+                store.remove(planned.key, digest)
 
 
 def _clips_to_write(

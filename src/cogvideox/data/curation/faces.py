@@ -25,6 +25,8 @@ OUTPUTS = ("537", "538", "539", "540")
 """Names in the file: scores (1, 1, H, W), logarithms of heights and widths (1, 2, H, W), shifts of centres down and
 right (1, 2, H, W), landmarks, which nothing here needs but OpenCV 5 wants to be asked for."""
 MIN_SCORE = 0.5
+BODY_HEADS = 2
+"""Heights of a face below it that are taken for shoulders and chest; they are as wide as three faces."""
 MAX_OVERLAP = 0.3
 
 
@@ -32,7 +34,7 @@ class FaceOperator:
     """How many faces there are, how sure, how large and how still: what tells a talking head."""
 
     name = "faces"
-    version = 1
+    version = 2
     columns = (
         Column(name="max_score", unit="probability", low=0, high=1, meaning="The surest face of all looked at frames."),
         Column(name="num_faces", unit="count", low=0, high=math.inf, meaning="Mean number of faces in a frame."),
@@ -59,6 +61,28 @@ class FaceOperator:
             high=1,
             meaning="Distance of the largest face from the middle of the picture, median; NaN without any face.",
         ),
+        Column(
+            name="even_sizes",
+            unit="share",
+            low=0,
+            high=1,
+            meaning="Width of the smallest face in that of the largest, mean of frames with several; 0 if none has.",
+        ),
+        Column(
+            name="change_around",
+            unit="levels",
+            low=0,
+            high=255,
+            meaning="Mean difference of luma half a second apart outside all heads and shoulders, median over frames "
+            "with a face: small where only the speaker moves; NaN without any face or with a single frame.",
+        ),
+        Column(
+            name="change_within",
+            unit="levels",
+            low=0,
+            high=255,
+            meaning="The same inside the boxes of faces.",
+        ),
     )
     views: frozenset[ViewName] = frozenset({"detail"})
 
@@ -72,13 +96,21 @@ class FaceOperator:
         if not len(chosen):
             return {column.name: math.nan for column in self.columns}
         height_px, width_px = clip.detail.shape[1:3]
-        scores, counts, largest = [], [], []
-        for frame in clip.detail[chosen]:
-            score, boxes = find_faces(frame)
+        scores, counts, largest, evenness, around, within = [], [], [], [], [], []
+        for index in chosen:
+            score, boxes = find_faces(clip.detail[index])
             scores.append(score)
             counts.append(len(boxes))
             areas = _areas(boxes)
             largest.append(boxes[areas.argmax()] if len(boxes) else None)
+            if len(boxes) > 1:
+                widths = boxes[:, 2] - boxes[:, 0]
+                evenness.append(float(widths.min() / widths.max()))
+            if len(boxes) and len(clip.detail) > 1:
+                other = index + 1 if index + 1 < len(clip.detail) else index - 1
+                outside, inside = _changes(clip.detail[index], clip.detail[other], boxes)
+                around.append(outside)
+                within.append(inside)
         faces = np.array([box for box in largest if box is not None])
         middles = (faces[:, :2] + faces[:, 2:4]) / 2 if len(faces) else np.zeros((0, 2))
         distances = np.hypot(middles[:, 0] - width_px / 2, middles[:, 1] - height_px / 2)
@@ -92,7 +124,25 @@ class FaceOperator:
             "off_centre": float(np.median(distances)) / math.hypot(width_px / 2, height_px / 2)
             if len(faces)
             else math.nan,
+            "even_sizes": float(np.mean(evenness)) if evenness else 0.0,
+            "change_around": float(np.nanmedian(around)) if np.isfinite(around).any() else math.nan,
+            "change_within": float(np.nanmedian(within)) if np.isfinite(within).any() else math.nan,
         }
+
+
+def _changes(first: NDArray[np.uint8], second: NDArray[np.uint8], boxes: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the mean change of luma outside heads and shoulders, and inside faces; NaN where there is no pixel."""
+    cv2 = opencv()
+    lumas = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+    change = cv2.absdiff(*lumas)
+    is_outside, is_inside = np.ones(change.shape, bool), np.zeros(change.shape, bool)
+    for left, top, right, bottom in boxes[:, :4].round().astype(int).tolist():
+        width, height = right - left, bottom - top
+        rows = slice(max(0, top - height // 2), bottom + BODY_HEADS * height)
+        is_outside[rows, max(0, left - width) : right + width] = False
+        is_inside[top:bottom, left:right] = True
+    outside, inside = (float(change[mask].mean()) if mask.any() else math.nan for mask in (is_outside, is_inside))
+    return outside, inside
 
 
 def find_faces(frame: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:

@@ -3,8 +3,9 @@
 Axes: T sampled frames, N all frames, H W rows and columns.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,4 +93,42 @@ class Operator(Protocol):
 
     def measure(self, clip: ClipView) -> dict[str, float]:
         """Return a value for every column; NaN where there is none. Clips may have a single frame."""
+        ...
+
+
+class ColumnOperator(Protocol):
+    """Judges clips by what other operators measured of them; otherwise as `Operator`. No video is decoded for it."""
+
+    name: str
+    version: int
+    columns: tuple[Column, ...]
+    inputs: tuple[str, ...]
+    """The columns it needs, ``<operator>.<name>``, of operators that see frames."""
+    input_versions: Mapping[str, int]
+    """The versions of those operators that it was made for, by name; others may measure something else."""
+
+    def weights(self) -> tuple[str, ...]:
+        """Return the SHA-256 of each file of weights that it uses."""
+        ...
+
+    def judge(self, values: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """Return the (N,) values of every column, from those of the inputs, NaN where they could not be measured."""
+        ...
+
+
+class RowOperator(Protocol):
+    """Takes rows of any types from clips, for what is decided over all of them; otherwise as `Operator`."""
+
+    name: str
+    version: int
+    types: Mapping[str, str]
+    """Columns of its rows, as `cogvideox.data.curation.store.Types`; the first is ``clip_id``."""
+    views: frozenset[ViewName]
+
+    def weights(self) -> tuple[str, ...]:
+        """Return the SHA-256 of each file of weights that it uses."""
+        ...
+
+    def rows(self, clip: ClipView) -> list[dict[str, Any]]:
+        """Return any number of rows."""
         ...

@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cogvideox.data.curation.aesthetic import AestheticSettings
+from cogvideox.data.curation.copies import CopySearchSettings
 from cogvideox.data.curation.decoding import DecodingLimits
+from cogvideox.data.curation.filters import FilterSettings
 from cogvideox.data.curation.motion import MotionSettings
 from cogvideox.data.curation.policy import Policy
 from cogvideox.data.curation.shots import ShotSettings
+from cogvideox.data.curation.video_filters import VideoFilterSettings
 
-OperatorName = Literal["motion", "quality", "faces", "text", "cues", "aesthetic"]
+OperatorName = Literal[
+    "motion", "quality", "faces", "text", "cues", "composition", "aesthetic", "filters", "duplicates", "video_filters"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +58,26 @@ class CurationRecipe:
 
     inputs: tuple[str, ...]
     """Folders, searched with all below them, and files; ~ is the home folder. In Python one may be given alone."""
-    operators: tuple[OperatorName, ...] = ("motion", "quality", "faces", "text", "cues", "aesthetic")
-    """What is measured of every clip."""
+    operators: tuple[OperatorName, ...] = (
+        "motion",
+        "quality",
+        "faces",
+        "text",
+        "cues",
+        "composition",
+        "aesthetic",
+        "filters",
+        "duplicates",
+    )
+    """What is measured of every clip. ``filters`` judges by what the others measured, ``duplicates`` compares clips;
+    ``video_filters``, for which there are no weights in the package, looks at frames."""
     decoding: DecodingLimits = field(default_factory=DecodingLimits)
     shots: ShotSettings = field(default_factory=ShotSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
     aesthetic: AestheticSettings = field(default_factory=AestheticSettings)
+    filters: FilterSettings = field(default_factory=FilterSettings)
+    video_filters: VideoFilterSettings = field(default_factory=VideoFilterSettings)
+    duplicates: CopySearchSettings = field(default_factory=CopySearchSettings)
     previews: PreviewSettings = field(default_factory=PreviewSettings)
     policy: Policy = field(default_factory=Policy)
     clips: ClipFileSettings = field(default_factory=ClipFileSettings)

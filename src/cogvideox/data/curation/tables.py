@@ -1,5 +1,6 @@
 """The tables of a curation: written once at its end, sorted, the same bytes for the same content."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cogvideox.component_files import write_atomically
+from cogvideox.data.curation.copies import DUPLICATES_NAME
 from cogvideox.data.curation.plan import (
     CLIP_TYPES,
     DECODING_TYPES,
@@ -20,7 +23,7 @@ from cogvideox.data.curation.store import Store, Types, arrow_type, read_table, 
 from cogvideox.data.libraries import pyarrow
 from cogvideox.durable_files import replacing
 
-TABLES_NAME = "tables"
+TABLES_NAME, VERSIONS_NAME = "tables", "operators.json"
 SOURCE_TYPES: Types = {
     "source": "string",
     "size_bytes": "int64",
@@ -63,19 +66,22 @@ def gather(plan: CurationPlan, store: Store, digests: Sequence[str], folder: Pat
         digests: of the sources, each once.
         folder: of the tables.
     """
-    names = {"clips", "sources", "decisions", *(planned.name for planned in plan.operators)}
+    names = {"clips", "sources", "decisions", *(planned.name for planned in plan.all_operators)}
+    names |= {DUPLICATES_NAME} if plan.row_operators else set()
     for old in folder.glob("*.parquet"):
         if old.stem not in names:
             old.unlink()  # of an operator that the recipe no longer has
     clips = _join(store, plan.shots_key, digests, CLIP_TYPES, folder / "clips.parquet")
     num_errors = 0
     values: dict[str, NDArray[np.float64]] = {}
-    for planned in plan.operators:
+    for planned in plan.all_operators:
         types = operator_types(planned.operator.columns)
         table = _join(store, planned.key, digests, types, folder / f"{planned.name}.parquet")
         for column in planned.operator.columns:
             values[f"{planned.name}.{column.name}"] = table.column(column.name).to_numpy()
         num_errors += sum(bool(error) for error in table.column("error").to_pylist())
+    versions = {planned.name: planned.operator.version for planned in plan.all_operators}
+    write_atomically(folder / VERSIONS_NAME, json.dumps(versions, indent=2) + "\n")
     starts_s, ends_s = (clips.column(name).to_numpy() for name in ("start_s", "end_s"))
     ids = tuple(clips.column("clip_id").to_pylist())
     scores = ClipScores(clip_ids=ids, durations_s=ends_s - starts_s, values=values)
@@ -87,21 +93,25 @@ def _join(store: Store, key: str, digests: Sequence[str], types: Types, path: Pa
     pa = pyarrow()
     schema = pa.schema([(name, arrow_type(pa, kind)) for name, kind in types.items()])
     parts = [schema.empty_table()]
-    for digest in digests:
-        part = store.path(key, digest)
-        try:
-            with pa.parquet.ParquetFile(part) as file:
-                parts.append(file.read().cast(schema))
-        except (OSError, pa.ArrowException) as error:
-            part.unlink(missing_ok=True)
-            raise ValueError(
-                f"{part}: damaged ({error}); it is removed: run curate again, which makes it anew"
-            ) from None
+    parts += [read_part(store, key, digest, types) for digest in digests]
     table = pa.concat_tables(parts).sort_by("clip_id").combine_chunks()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         pa.parquet.write_table(table, file)
     return table
+
+
+def read_part(store: Store, key: str, digest: str, types: Types) -> Any:
+    """Return columns of a part as a table of pyarrow. Raises ValueError if it is damaged: then it is also removed."""
+    pa = pyarrow()
+    part = store.path(key, digest)
+    schema = pa.schema([(name, arrow_type(pa, kind)) for name, kind in types.items()])
+    try:
+        with pa.parquet.ParquetFile(part) as file:
+            return file.read(columns=list(types)).cast(schema)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        part.unlink(missing_ok=True)
+        raise ValueError(f"{part}: damaged ({error}); it is removed: run curate again, which makes it anew") from None
 
 
 def write_sources(plan: CurationPlan, store: Store, sources: Sequence[Source], clips: ClipColumns, path: Path) -> Any:
@@ -150,7 +160,7 @@ def read_curation(folder: str | Path) -> Curation:
         if path.stem in ("clips", "sources", "decisions"):
             continue
         columns = read_table(path)
-        names = [name for name in columns[0] if name not in ("clip_id", "error")] if columns else []
+        names = [name for name, value in columns[0].items() if not isinstance(value, str)] if columns else []
         values |= {f"{path.stem}.{name}": np.array([row[name] for row in columns], np.float64) for name in names}
     durations_s = np.array([row["end_s"] - row["start_s"] for row in rows], np.float64)
     ids = tuple(row["clip_id"] for row in rows)
@@ -160,3 +170,20 @@ def read_curation(folder: str | Path) -> Curation:
         decisions=decisions,
         policy=read_policy(folder / POLICY_NAME),
     )
+
+
+def read_copies(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of a finished curation's table of copies by clip; none if no copies were sought."""
+    path = Path(folder) / TABLES_NAME / f"{DUPLICATES_NAME}.parquet"
+    return {row["clip_id"]: row for row in read_table(path)} if path.exists() else {}
+
+
+def read_versions(folder: str | Path) -> dict[str, int]:
+    """Return the versions of the operators that measured a finished curation. Raises ValueError if there are none."""
+    path = Path(folder) / TABLES_NAME / VERSIONS_NAME
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not readable ({error}); run curate again, which measures only what is missing"
+        ) from None

@@ -9,6 +9,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ class TextLine:
         x, y = self.corners_px.T
         return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
+    @property
+    def height_px(self) -> float:
+        """Of the box: its shorter side."""
+        first, second, third, _ = self.corners_px
+        return float(min(np.hypot(*(second - first)), np.hypot(*(third - second))))
+
     def share_below(self, y_px: float) -> float:
         """Share of its height that is below a row."""
         top, bottom = self.corners_px[:, 1].min(), self.corners_px[:, 1].max()
@@ -62,7 +69,7 @@ class TextOperator:
     """How much of the picture is text, for how long and where: titles, subtitles, pages and screens."""
 
     name = "text"
-    version = 1
+    version = 2
     columns = (
         Column(
             name="area",
@@ -90,6 +97,28 @@ class TextOperator:
             low=0,
             high=1,
             meaning="Of what was read, mean of the lines; NaN without text.",
+        ),
+        Column(
+            name="span",
+            unit="share",
+            low=0,
+            high=1,
+            meaning="Share of the picture in the box around all lines of a frame, mean of the frames.",
+        ),
+        Column(
+            name="largest_height",
+            unit="share",
+            low=0,
+            high=1,
+            meaning="Height of the largest letters in that of the picture, most of all frames; 0 without text.",
+        ),
+        Column(
+            name="travel",
+            unit="share",
+            low=0,
+            high=1,
+            meaning="Distance in picture heights that a line has moved from one looked at frame to the next, median of "
+            "lines read in both; NaN if there are none.",
         ),
     )
     views: frozenset[ViewName] = frozenset({"detail"})
@@ -120,7 +149,27 @@ class TextOperator:
             "persistence": sum(len(frame) > 0 for frame in frames) / len(frames),
             "bottom_share": bottom_px / total_px if total_px else math.nan,
             "confidence": float(np.mean([line.confidence for line in lines])) if lines else math.nan,
+            "span": float(np.mean([_span_px(frame) for frame in frames])) / (height_px * width_px),
+            "largest_height": min(1.0, max((line.height_px for line in lines), default=0.0) / height_px),
+            "travel": _travel(frames, height_px),
         }
+
+
+def _span_px(lines: list[TextLine]) -> float:
+    """Return the pixels in the box around all lines."""
+    if not lines:
+        return 0.0
+    corners = np.concatenate([line.corners_px for line in lines])
+    return float(np.ptp(corners, axis=0).prod())
+
+
+def _travel(frames: list[list[TextLine]], height_px: int) -> float:
+    """Return how far lines of the same letters move between frames, in picture heights; NaN if none comes again."""
+    moved = []
+    for before, after in pairwise(frames):
+        places = {line.text: line.corners_px.mean(0) for line in after}
+        moved += [np.hypot(*(places[line.text] - line.corners_px.mean(0))) for line in before if line.text in places]
+    return min(1.0, float(np.median(moved)) / height_px) if moved else math.nan
 
 
 def read_text(frame: NDArray[np.uint8]) -> list[TextLine]:

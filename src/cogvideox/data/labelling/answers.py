@@ -6,10 +6,11 @@ a clip is done when a line names all of them. Files are only appended to.
 
 import dataclasses
 import fcntl
+import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ LABELS_FOLDER = "labels"
 ANSWERS_SUFFIX = ".jsonl"
 NUM_SHOWN = 3
 """Of what is left out, in a warning."""
+TICK = timedelta(milliseconds=1)
+"""Between the times of two answers, at least."""
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 def answer_files(folder: str | Path) -> list[Path]:
@@ -159,10 +163,12 @@ def _digests_by_name(digests: Iterable[str], sources: Sequence[Mapping[str, Any]
 class AnswerLog:
     """Appends to one annotator's file of answers; what it has taken is on the disk."""
 
-    def __init__(self, folder: str | Path, annotator: str) -> None:
+    def __init__(self, folder: str | Path, annotator: str, *, after: datetime = EARLIEST) -> None:
+        """Prepare to write; answers are later than ``after``, and than all that the file holds."""
         check_annotator(annotator)
         self.path = Path(folder) / f"{annotator}{ANSWERS_SUFFIX}"
-        self._last_time = datetime.min.replace(tzinfo=UTC)
+        self._last_time = after
+        self._num_seen_bytes = 0
 
     def append(self, answers: Sequence[Answer]) -> None:
         """Write answers and wait until they are on the disk; a line that a crash cut is ended first.
@@ -184,6 +190,28 @@ class AnswerLog:
             sync_folder(self.path.parent)
 
     def now(self) -> str:
-        """Return the time as answers have it; it never runs back, whatever the clock does."""
-        self._last_time = max(self._last_time, datetime.now(UTC))
+        """Return the time as answers have it: later than all answers that are there, whatever the clock says."""
+        self._see_times()
+        try:
+            self._last_time = max(_whole_ms(datetime.now(UTC)), _whole_ms(self._last_time.astimezone(UTC)) + TICK)
+        except OverflowError:  # nothing is later than the end of the year 9999: of equal times the last line counts
+            return self._last_time.isoformat()
         return self._last_time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _see_times(self) -> None:
+        """Take note of the times of lines that are new, by whomever: an answer that is earlier would not count."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._num_seen_bytes)
+            lines = file.read().split(b"\n")
+        self._num_seen_bytes += sum(len(line) + 1 for line in lines[:-1])  # the last one may still be written
+        for line in lines:
+            try:
+                self._last_time = max(self._last_time, time_of(json.loads(line.decode("utf-8-sig"))["time"]))
+            except (ValueError, KeyError, TypeError):
+                continue  # `read_answers` warns of it
+
+
+def _whole_ms(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

@@ -1,5 +1,6 @@
 """Clips to be labelled: of a curation, whether kept or not, of a training set, or of a plain folder of videos."""
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,11 @@ from cogvideox.data.clip_folder import VIDEO_SUFFIXES
 from cogvideox.data.clip_index import INDEX_NAME, read_index
 from cogvideox.data.curation.sources import Digests
 from cogvideox.data.curation.store import read_table
+from cogvideox.data.filters.filter_model import EMBEDDED, FilterModel
 from cogvideox.data.labelling.answers import LABELS_FOLDER
 from cogvideox.durable_files import read_json
+
+logger = logging.getLogger(__name__)
 
 TABLES_NAME, WORK_NAME, RECIPE_NAME = "tables", "work", "recipe.json"
 NO_OPERATORS = ("clips", "sources", "decisions")
@@ -170,6 +174,25 @@ def _plain_folder(folder: Path) -> LabelDataset:
         source_rows=[{"source": name, "sha256": name} for name in ids],
         digest_of={name: name for name in ids},
     )
+
+
+def filter_thresholds(folder: str | Path) -> dict[str, float]:
+    """Return by label the probability from which on the filters of a curation, or of a training set in it, see it.
+
+    They are those that its recipe names, else those in the package. Nothing, with a warning, if they cannot be read.
+    """
+    folder = labels_folder_of(Path(folder)).parent
+    recipe = read_json(folder / RECIPE_NAME)
+    filters = recipe.get("filters") if isinstance(recipe, dict) else None
+    model = filters.get("model") if isinstance(filters, dict) else None
+    # As it was written, or beside the folder of results.
+    places = [base / Path(model).expanduser() for base in (Path(), folder.absolute().parent)] if model else [EMBEDDED]
+    try:
+        found = FilterModel.load(next((place for place in places if place.is_dir()), places[0]))
+    except ValueError as error:
+        logger.warning("the filters' thresholds are not known, 0.5 is used: %s", error)
+        return {}
+    return {str(label): one.threshold for label, one in found.filters.items()}
 
 
 class SourceFinder:

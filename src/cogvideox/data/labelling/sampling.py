@@ -4,19 +4,20 @@ import hashlib
 import math
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cogvideox.data.labelling.labels import LABELS
+from cogvideox.data.labelling.labels import LABELS, LabelName
 
 OrderName = Literal["stratified", "uncertain", "random"]
 
 PROBABILITY_PREFIX = "filters."
 """Before a label: the column of the probability that a clip has it."""
+PROBABILITY_NAMES: dict[LabelName, str] = {label: f"{PROBABILITY_PREFIX}{label}" for label in LABELS}
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_STRATA = ("motion.peak_speed", "text.area", "faces.face_share", "cues.flat_share")
 """Columns of a curation that tell the labels roughly apart: what is still, has text, faces, or plain areas."""
@@ -84,12 +85,17 @@ def plan_queue(
         thresholds: by label, on its probability (`PROBABILITY_PREFIX`); 0.5 for those not named.
 
     Raises:
-        ValueError: a column has another length, or an uncertain order has no column of probabilities.
+        ValueError: a column has another length, or an uncertain order has no probability of any clip.
     """
     values = values or {}
     for name, column in values.items():
         if column.shape != (len(clips),):
             raise ValueError(f"values: {name}: expected shape ({len(clips)},), got {column.shape}")
+    if settings.order == "uncertain" and not any(np.isfinite(values[name]).any() for name in _known(values).values()):
+        raise ValueError(
+            f"order: uncertain needs probabilities (columns {', '.join(PROBABILITY_NAMES.values())}), got none of any "
+            "clip; measure them with cogvideox curate, or use another order"
+        )
     ids = sorted(clips)
     places = {clip_id: place for place, clip_id in enumerate(clips)}
     columns = {name: column[[places[clip_id] for clip_id in ids]] for name, column in values.items()}
@@ -160,22 +166,18 @@ def _by_uncertainty(
     thresholds: Mapping[str, float],
 ) -> list[int]:
     """Take clips by how near a probability of theirs is to its threshold, and random ones among them."""
-    names = {label: f"{PROBABILITY_PREFIX}{label}" for label in LABELS}
     distances = [
-        np.abs(columns[name] - thresholds.get(label, DEFAULT_THRESHOLD))
-        for label, name in names.items()
-        if name in columns
+        np.abs(columns[name] - thresholds.get(label, DEFAULT_THRESHOLD)) for label, name in _known(columns).items()
     ]
-    if not distances:
-        raise ValueError(
-            f"order: uncertain needs probabilities (columns {', '.join(names.values())}), got none; measure them with "
-            "cogvideox curate, or use another order"
-        )
     # A clip without probabilities is not known to be uncertain: it comes last.
     nearest = np.min(np.nan_to_num(distances, nan=np.inf), axis=0)
     num_random = round(settings.random_share * len(shuffled))
     chosen = sorted(shuffled[num_random:], key=lambda index: nearest[index])
     return _merged(list(shuffled[:num_random]), chosen, starts_with_first=False)
+
+
+def _known(columns: Collection[str]) -> dict[LabelName, str]:
+    return {label: name for label, name in PROBABILITY_NAMES.items() if name in columns}
 
 
 def _merged(few: Sequence[int], many: Sequence[int], *, starts_with_first: bool = True) -> list[int]:

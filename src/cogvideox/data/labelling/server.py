@@ -61,7 +61,7 @@ def make_app(
     _add_page(app)
     _add_questions(app, labelling, annotator)
     _add_videos(app, labelling, shelf)
-    return Guard(app, host=host, token=token)
+    return Guard(app, host=host, token=token, folder_key=labelling.folder_key)
 
 
 def _refusal(status: int, message: str) -> Any:
@@ -88,6 +88,7 @@ def _add_questions(app: Any, labelling: Labelling, annotator: str) -> None:
     def start() -> Any:
         return {
             "dataset": labelling.dataset.folder.absolute().name,
+            "folder_key": labelling.folder_key,
             "num_clips": len(labelling.dataset.clips),
             "order": labelling.settings.order,
             "annotator": annotator,
@@ -130,12 +131,12 @@ def plain(value: Any) -> Any:
 def _add_videos(app: Any, labelling: Labelling, shelf: ClipShelf) -> None:
     @app.get("/api/clip/{video}")
     def clip(video: str) -> Any:
-        """Say why a clip cannot be shown: a video element does not tell."""
+        """Say why a clip cannot be shown, or that it is not all: a video element does not tell."""
         try:
-            shelf.playable(_clip_id(labelling, video))
+            playable = shelf.playable(_clip_id(labelling, video))
         except ValueError as error:
-            return {"reason": str(error)}
-        return {"reason": ""}
+            return {"reason": str(error), "is_beginning": False}
+        return {"reason": "", "is_beginning": playable.is_beginning}
 
     @app.api_route("/video/{video}", methods=["GET", "HEAD"])
     def show(video: str, range: Annotated[str, fastapi().Header()] = "") -> Any:  # the header's name

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cogvideox.data.labelling.agreement import Agreement, agreement
-from cogvideox.data.labelling.answer import Answer, check_annotator
-from cogvideox.data.labelling.answers import AnswerLog, latest, read_answers, resolve
-from cogvideox.data.labelling.dataset import LabelDataset
+from cogvideox.data.labelling.answer import Answer, check_annotator, time_of
+from cogvideox.data.labelling.answers import EARLIEST, AnswerLog, latest, read_answers, resolve
+from cogvideox.data.labelling.dataset import LabelDataset, filter_thresholds
 from cogvideox.data.labelling.sampling import QueueItem, QueueSettings, plan_queue
 
 NUM_AHEAD = 4
@@ -40,14 +41,20 @@ class Session:
     """One annotator's queue and answers. Not for several threads: `Labelling` keeps them apart."""
 
     def __init__(
-        self, dataset: LabelDataset, annotator: str, settings: QueueSettings, log: AnswerLog, answers: list[Answer]
+        self,
+        dataset: LabelDataset,
+        annotator: str,
+        settings: QueueSettings,
+        log: AnswerLog,
+        answers: list[Answer],
+        thresholds: Mapping[str, float],
     ) -> None:
         self.annotator = annotator
         self._dataset = dataset
         self._min_gap = settings.min_repeat_gap
         self._log = log
         sources = {clip_id: clip.source or clip_id for clip_id, clip in dataset.clips.items()}
-        self._queue = plan_queue(sources, annotator, settings, values=dataset.values)
+        self._queue = plan_queue(sources, annotator, settings, values=dataset.values, thresholds=thresholds)
         # A name for the page that does not tell a repeat, and stays when the order is another.
         self._keys: dict[str, Key] = {
             _token(annotator, clip_id, str(is_repeat)): (clip_id, is_repeat)
@@ -189,7 +196,13 @@ class Labelling:
                 self._done.setdefault(answer.annotator, set()).add(answer.clip_id)
         sources = {clip_id: clip.source or clip_id for clip_id, clip in dataset.clips.items()}
         plan_queue(sources, "nobody", settings, values=dataset.values)  # so that an order without columns is told now
+        self._thresholds = filter_thresholds(dataset.folder) if settings.order == "uncertain" else {}
         self.clip_by_video = {video_token(clip_id): clip_id for clip_id in dataset.clips}
+
+    @property
+    def folder_key(self) -> str:
+        """Tells the folder of answers from any other of this machine; not its name."""
+        return _token(os.path.realpath(self.labels_folder))
 
     def _read(self) -> list[Answer]:
         return resolve(read_answers(self.labels_folder), self.dataset.clip_rows, self.dataset.source_rows)
@@ -231,8 +244,10 @@ class Labelling:
         if annotator not in self._sessions:
             check_annotator(annotator)
             answers = [answer for answer in self._read() if answer.annotator == annotator]
-            log = AnswerLog(self.labels_folder, annotator)
-            self._sessions[annotator] = Session(self.dataset, annotator, self.settings, log, answers)
+            # They may also lie in other files of the folder than the annotator's own.
+            last_time = max((time_of(answer.time) for answer in answers), default=EARLIEST)
+            log = AnswerLog(self.labels_folder, annotator, after=last_time)
+            self._sessions[annotator] = Session(self.dataset, annotator, self.settings, log, answers, self._thresholds)
         return self._sessions[annotator]
 
     def annotators(self) -> dict[str, int]:

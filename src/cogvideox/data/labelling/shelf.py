@@ -11,12 +11,14 @@ from typing import Any, BinaryIO
 
 from cogvideox.data.curation.decoding import Decoder, DecodingError, DecodingLimits
 from cogvideox.data.curation.wire import NO_PTS
-from cogvideox.data.labelling.dataset import WORK_NAME, LabelClip, LabelDataset, SourceFinder
+from cogvideox.data.labelling.dataset import LabelClip, LabelDataset, SourceFinder
 
 CRF, PRESET, MAX_SHORT_SIDE_PX = 18, "veryfast", 720
 """Nearly exact: noise and blocks are to be judged."""
 MAX_SHOWN_S = 60.0
 """Of a whole video; a clip of a curation is shown whole."""
+BEGINNING_SUFFIX = "-beginning.mp4"
+"""Of the copy of a video that is longer."""
 MAX_FPS = 60.0
 MAX_DIRECT_BYTES = 64 * 2**20
 """A larger file is shown from a shortened copy."""
@@ -33,6 +35,8 @@ class Playable:
     path: Path
     offset_bytes: int
     size_bytes: int
+    is_beginning: bool = False
+    """It is a part of a longer video."""
 
 
 class ClipShelf:
@@ -70,25 +74,24 @@ class ClipShelf:
         if (direct := self._direct(clip)) is not None:
             return direct
         with self._lock:
-            copy = self._copy_path(clip)
-            if not copy.exists():
+            whole = self._copy_path(clip)
+            beginning = whole.with_name(f"{whole.stem}{BEGINNING_SUFFIX}")
+            copy = next((path for path in (whole, beginning) if path.exists()), None)
+            if copy is None:
                 if clip_id in self._reasons:
                     raise ValueError(self._reasons[clip_id])
                 try:
-                    self._make(clip, copy)
+                    copy = self._make(clip, whole, beginning)
                 except ValueError as error:
                     self._reasons[clip_id] = str(error)
                     raise
-            return Playable(path=copy, offset_bytes=0, size_bytes=copy.stat().st_size)
+            size_bytes = copy.stat().st_size
+            return Playable(path=copy, offset_bytes=0, size_bytes=size_bytes, is_beginning=copy == beginning)
 
     def _direct(self, clip: LabelClip) -> Playable | None:
         """Return the place of a clip that needs no copy."""
         if clip.cut is not None:
-            name = f"{clip.clip_id}.mp4"
-            for family in sorted((self._dataset.folder / WORK_NAME).glob("clip-files-*")):
-                path = family / clip.clip_id[:2] / name
-                if path.is_file():
-                    return Playable(path=path, offset_bytes=0, size_bytes=path.stat().st_size)
+            # What the curation wrote of it may be small or strongly compressed: its source is to be judged.
             return None
         assert clip.file is not None
         try:
@@ -109,10 +112,12 @@ class ClipShelf:
         key = f"{clip.clip_id}\0{version}".encode("utf-8", "surrogatepass")
         return self._cache / f"{hashlib.sha256(key).hexdigest()[:32]}.mp4"
 
-    def _make(self, clip: LabelClip, copy: Path) -> None:
+    def _make(self, clip: LabelClip, whole: Path, beginning: Path) -> Path:
+        """Write a copy and return it: ``whole``, or ``beginning`` if the video goes on."""
         self._make_room()
-        making = copy.with_name(f".making-{copy.name}")
-        piece = copy.with_name(f".making-{copy.stem}")
+        making = whole.with_name(f".making-{whole.name}")
+        piece = whole.with_name(f".making-{whole.stem}")
+        copy = whole
         try:
             if clip.cut is not None:
                 self._transcode(self._finder.find(clip.cut["sha256"]), clip.cut, making)
@@ -122,27 +127,33 @@ class ClipShelf:
                 if clip.span_bytes is not None:
                     path = piece
                     _copy_span(clip.file, *clip.span_bytes, piece)
-                self._transcode(path, self._whole(path), making)
+                has_all_frames = self._transcode(path, self._beginning(path), making)
+                copy = beginning if has_all_frames else whole
             os.replace(making, copy)
         finally:
             making.unlink(missing_ok=True)
             piece.unlink(missing_ok=True)
+        return copy
 
-    def _whole(self, path: Path) -> dict[str, Any]:
-        """Return a file's beginning as a clip."""
+    def _beginning(self, path: Path) -> dict[str, Any]:
+        """Return a file's beginning as a clip, with one frame more: only a file that is longer has it."""
         facts = next(self._decoder.stream_views(path, frozenset()))
         fps = facts.values["nominal_fps"]
         fps = min(max(fps, 1.0), MAX_FPS) if math.isfinite(fps) else MAX_FPS
-        place = {"start_frame": 0, "end_frame": math.ceil(MAX_SHOWN_S * fps), "start_pts": NO_PTS}
+        place = {"start_frame": 0, "end_frame": math.ceil(MAX_SHOWN_S * fps) + 1, "start_pts": NO_PTS}
         return place | {"start_s": 0.0, "end_s": 0.0, "fps": fps}
 
-    def _transcode(self, path: Path, clip: Mapping[str, Any], out: Path) -> None:
+    def _transcode(self, path: Path, clip: Mapping[str, Any], out: Path) -> bool:
+        """Write a clip; return whether it has all of its frames."""
         place = {name: clip[name] for name in ("start_frame", "end_frame", "start_pts", "start_s", "end_s", "fps")}
         how = {"crf": CRF, "preset": PRESET, "max_short_side_px": MAX_SHORT_SIDE_PX, "out": str(out.absolute())}
+        has_all_frames = True
         for _, reason in self._decoder.transcode(path, [place | how]):
+            has_all_frames = not reason
             # With less frames than were counted it is shown as far as it goes.
             if reason and not reason.startswith("gave "):
                 raise DecodingError(reason)
+        return has_all_frames
 
     def _make_room(self) -> None:
         copies = sorted(self._cache.glob("[0-9a-f]*.mp4"), key=lambda path: path.stat().st_mtime)

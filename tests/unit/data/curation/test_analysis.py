@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from cogvideox.data.curation import analysis, shots
 from cogvideox.data.curation.analysis import analyse, missing_parts
 from cogvideox.data.curation.decoding import Decoder, DecodingError, DecodingLimits
 from cogvideox.data.curation.operators import ClipView, Column, ViewName
-from cogvideox.data.curation.plan import CurationPlan, PlannedOperator
+from cogvideox.data.curation.plan import CurationPlan, PlannedOperator, PlannedRowOperator
 from cogvideox.data.curation.recipe import CurationRecipe, PreviewSettings
 from cogvideox.data.curation.shots import ShotSettings
 from cogvideox.data.curation.store import Store
@@ -144,6 +144,49 @@ def test_a_clip_that_breaks_an_operator_costs_its_value_only(decoder: Decoder, v
     analyse(video, DIGEST, plan, store, decoder)
     rows = store.read("looker-0", DIGEST)
     assert math.isnan(rows[0]["level"]) and rows[0]["error"] and rows[1]["error"] == ""
+
+
+class Teller:
+    """Gives two rows of each clip, and fails at some."""
+
+    name = "teller"
+    version = 1
+    types: ClassVar = {"clip_id": "string", "number": "int64", "content": "binary"}
+    views: frozenset[ViewName] = frozenset({"motion"})
+
+    def __init__(self, breaks: int) -> None:
+        self.breaks = breaks
+
+    def weights(self) -> tuple[str, ...]:
+        return ()
+
+    def rows(self, clip: ClipView) -> list[dict[str, Any]]:
+        self.breaks -= 1
+        if not self.breaks:
+            raise ZeroDivisionError("by nothing")
+        return [{"clip_id": clip.clip_id, "number": number, "content": b"x"} for number in range(2)]
+
+
+def test_rows_of_a_clip_that_fails_or_is_lost_say_so(decoder: Decoder, video: Path, tmp_path: Path) -> None:
+    def plan_with(teller: Teller) -> CurationPlan:
+        return dataclasses.replace(plan_of(), row_operators=(PlannedRowOperator(key="teller-0", operator=teller),))
+
+    plan, store = plan_with(Teller(breaks=2)), Store(tmp_path / "work")
+    analyse(video, DIGEST, plan, store, decoder)
+    clips, rows = store.read(plan.shots_key, DIGEST), store.read("teller-0", DIGEST)
+    assert [(row["clip_id"], row["number"], row["error"]) for row in rows] == [
+        (clips[0]["clip_id"], 0, ""),
+        (clips[0]["clip_id"], 1, ""),
+        (clips[1]["clip_id"], None, "ZeroDivisionError: by nothing"),
+        (clips[2]["clip_id"], 0, ""),
+        (clips[2]["clip_id"], 1, ""),
+    ]
+    store.remove("teller-0", DIGEST)
+    short = write_video(tmp_path / "short.mp4", "libx264", counted(60), 24)
+    analyse(short, DIGEST, plan_with(Teller(breaks=0)), store, decoder)
+    rows = store.read("teller-0", DIGEST)
+    assert [row["error"] for row in rows] == ["", "", *["could not be decoded again"] * 2]
+    assert [row["clip_id"] for row in rows[1:]] == [clip["clip_id"] for clip in clips]
 
 
 @pytest.mark.parametrize("is_uneven", [False, True])

@@ -77,6 +77,27 @@ def test_a_cut_line_is_left_out_and_the_next_begins_afresh(tmp_path: Path, caplo
 
 
 @pytest.mark.parametrize(
+    "there",
+    ["2999-06-01", "2999-06-01T00:00:00.123456Z", "2999-06-01T12:00:00-11:00", "9999-12-31T23:59:59.999999-05:00"],
+)
+def test_a_new_answer_is_later_than_all_that_are_there(tmp_path: Path, there: str) -> None:
+    log = AnswerLog(tmp_path, "ann")
+    for value in (False, True):  # the second one comes while the log is in use, as an import does
+        old = Answer(clip_id="a", annotator="ann", time=there, labels={"text": value})
+        AnswerLog(tmp_path, "ann").append([old])
+        for new in (not value, value, not value):
+            log.append([Answer(clip_id="a", annotator="ann", time=log.now(), labels={"text": new})])
+            assert consensus(read_answers(tmp_path)) == {"a": {"text": new}}
+    log.path.write_bytes(b"\xef\xbb\xbf" + to_jsonl([old]).rstrip("\n").encode())  # as another program leaves it
+    log = AnswerLog(tmp_path, "ann")
+    log.append([Answer(clip_id="a", annotator="ann", time=log.now(), labels={"text": False})])
+    assert consensus(read_answers(tmp_path)) == {"a": {"text": False}}
+    with log.path.open("ab") as file:
+        file.write(b'{"time": "no time"}\n[]\n\xff\n{"time": "9999-12-31T23:')  # damaged lines do not count
+    assert AnswerLog(tmp_path, "ann").now() == log.now()
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"labels": {"lecure": True}}, ("lecure", "did you mean 'lecture'")),

@@ -71,8 +71,10 @@ def test_uncertain_ones_come_first_among_random_ones() -> None:
     )
     by_hand = sorted(CLIPS, key=lambda clip_id: abs(VALUES["filters.text"][list(CLIPS).index(clip_id)] - 0.9))
     assert [item.clip_id for item in only if not item.is_repeat] == by_hand
-    with pytest.raises(ValueError, match=r"filters\.text.*got none"):
-        plan_queue(CLIPS, "ann", QueueSettings(order="uncertain"), values={})
+    nothing = {f"filters.{label}": np.full(400, np.nan) for label in ("text", "static")}
+    for values in ({}, nothing, nothing | {"text.area": VALUES["text.area"]}):
+        with pytest.raises(ValueError, match=r"filters\.text.*got none.*another order"):
+            plan_queue(CLIPS, "ann", QueueSettings(order="uncertain"), values=values)
 
 
 def test_one_source_and_few_clips() -> None:

@@ -1,11 +1,15 @@
 """The server answers its own page and no other, and gives videos by ranges."""
 
+import logging
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cogvideox.data.labelling.dataset import open_dataset
+from cogvideox.data.labelling.guard import kept_token
 from cogvideox.data.labelling.labels import LABELS
 from cogvideox.data.labelling.sampling import QueueSettings
 from cogvideox.data.labelling.server import listen, make_app, parse_range
@@ -91,10 +95,71 @@ def test_other_machines_need_the_token(folder: Path) -> None:
     opened = page.get("/?token=secret", headers=other)
     assert opened.status_code == 303 and opened.headers["location"] == "/"
     assert "HttpOnly; SameSite=Strict" in opened.headers["set-cookie"]
-    cookie = {"cookie": "x=y; cogvideox_label=secret"}
+    cookie = {"cookie": "x=y; cogvideox_label_9=other; cogvideox_label_8421=secret"}
     assert page.get("/api/start", headers=other | cookie).status_code == 200
     page.cookies.clear()
-    assert page.get("/api/start", headers=other | {"cookie": "cogvideox_label=secre"}).status_code == 403
+    assert page.get("/api/start", headers=other | {"cookie": "cogvideox_label_8421=secre"}).status_code == 403
+    assert page.get("/api/start", headers=other | {"cookie": "cogvideox_label_9=secret"}).status_code == 403
+    assert page.get("/api/start", headers=cookie | {"host": "192.168.1.7:x"}).status_code == 403
+
+
+def test_servers_on_two_ports_of_a_host_do_not_take_each_others_cookies(folder: Path) -> None:
+    jar: dict[str, str] = {}  # as a browser has it: of the host, whatever the port
+    pages = []
+    for port, token in ((8421, "one"), (8422, "two")):
+        page = client(folder, host="0.0.0.0", token=token)
+        opened = page.get(f"/?token={token}", headers={"host": f"192.168.1.7:{port}"})
+        name, _, value = opened.headers["set-cookie"].partition(";")[0].partition("=")
+        jar[name] = value
+        page.cookies.clear()
+        pages.append((page, port))
+    cookie = {"cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+    for page, port in pages:
+        assert page.get("/api/start", headers=cookie | {"host": f"192.168.1.7:{port}"}).status_code == 200
+
+
+def test_a_token_is_kept_and_only_its_owner_can_read_it(tmp_path: Path, caplog) -> None:
+    token = kept_token(tmp_path)
+    file = tmp_path / ".token"
+    assert len(token) >= 24 and kept_token(tmp_path) == token
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    os.chmod(file, 0o644)
+    assert kept_token(tmp_path) == token and stat.S_IMODE(file.stat().st_mode) == 0o600
+    for damaged in ("", token[:-1], "é" * 24):
+        file.write_text(damaged)
+        made = kept_token(tmp_path)
+        assert made not in (token, damaged) and kept_token(tmp_path) == made
+    file.unlink()
+    file.mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert kept_token(tmp_path) != kept_token(tmp_path)
+    assert ".token" in caplog.text and "opened anew" in caplog.text
+
+
+def test_a_page_of_another_folder_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other") / folder.name
+    other.mkdir()
+    os.link(folder / "a.mp4", other / "a.mp4")
+    keys = [client(one).get("/api/start").json()["folder_key"] for one in (folder, folder, other)]
+    assert keys[0] == keys[1] != keys[2]
+    page = client(folder)
+    refused = answer(page, **{"x-label-folder": keys[2]})
+    assert refused.status_code == 409 and "another folder" in refused.json()["error"]
+    assert not (folder / "labels" / "ann.jsonl").exists()
+    assert answer(page, **{"x-label-folder": keys[0]}).status_code == 200
+
+
+def test_a_request_that_crashes_is_told_in_one_line(folder: Path, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(_: Any) -> None:
+        raise KeyError("two\nlines")
+
+    monkeypatch.setattr(Labelling, "agreement", crash)
+    page = client(folder)
+    with pytest.raises(KeyError), caplog.at_level(logging.WARNING):
+        page.get("/api/agreement")
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert "GET /api/agreement failed: KeyError" in told and "\n" not in told
 
 
 def test_bodies_are_small_and_are_answers(folder: Path) -> None:

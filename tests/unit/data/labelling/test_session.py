@@ -1,12 +1,18 @@
 """What an annotator is asked: nothing twice but hidden repeats, first what nobody has answered, and on after a stop."""
 
+import dataclasses
 import json
+import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cogvideox.data.filters.filter_model import FilterModel, LabelFilter
+from cogvideox.data.filters.trees import Trees
+from cogvideox.data.labelling.answer import Answer
+from cogvideox.data.labelling.answers import AnswerLog, consensus, read_answers
 from cogvideox.data.labelling.dataset import LabelClip, LabelDataset
 from cogvideox.data.labelling.labels import LABELS
 from cogvideox.data.labelling.sampling import QueueSettings
@@ -119,3 +125,57 @@ def test_what_is_refused(dataset: LabelDataset) -> None:
     (dataset.folder / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         Labelling(dataset, dataset.folder / "file", QueueSettings())
+
+
+def test_an_answer_counts_though_another_file_has_a_later_one(dataset: LabelDataset) -> None:
+    clip_id = "007.mp4"
+    old = Answer(clip_id=clip_id, annotator="ann", time="2999-06-01", labels=CLEAN)
+    dataset.labels_folder.mkdir()
+    AnswerLog(dataset.labels_folder, "ann").append([old])
+    (dataset.labels_folder / "ann.jsonl").rename(dataset.labels_folder / "team.jsonl")
+    labelling = opened(dataset)
+    (item,) = labelling.items("ann", set())["history"]
+    labelling.record("ann", item["item"], CLEAN | {"text": True}, 1.0, "")
+    assert consensus(read_answers(dataset.labels_folder))[clip_id]["text"] is True
+
+
+def filter_model(threshold: float) -> FilterModel:
+    leaf, number = np.array([0], np.int32), np.zeros(1)  # what it says is not asked
+    trees = Trees(
+        columns=np.array([-1], np.int32),
+        thresholds=number,
+        missing_left=np.zeros(1, bool),
+        left=leaf,
+        right=leaf,
+        values=number,
+        roots=leaf,
+        baseline=number,
+    )
+    found = LabelFilter(trees=trees, slope=1.0, offset=0.0, threshold=threshold)
+    return FilterModel(columns=("text.area",), versions={"text": 1}, filters={"text": found})
+
+
+def test_uncertain_is_near_the_threshold_of_the_filters(
+    dataset: LabelDataset, caplog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = dataclasses.replace(dataset, values={"filters.text": np.linspace(0, 1, 60)})
+    settings = {"overlap_share": 0, "repeat_share": 0, "random_share": 0}
+
+    def first() -> str:
+        made = Labelling(measured, measured.labels_folder, QueueSettings(order="uncertain", **settings))
+        return made.items("ann", set())["items"][0]["clip"]
+
+    filter_model(0.9).save(dataset.folder / "own")
+    filter_model(0.2).save(dataset.folder / "package")
+    monkeypatch.setattr("cogvideox.data.labelling.dataset.EMBEDDED", dataset.folder / "package")
+    recipe = dataset.folder / "recipe.json"
+    recipe.write_text(json.dumps({"filters": {"model": str(dataset.folder / "own")}}))
+    assert first() == "053.mp4"
+    recipe.write_text(json.dumps({"filters": {"model": f"{dataset.folder.name}/own"}}))  # beside the results
+    assert first() == "053.mp4"
+    recipe.write_text(json.dumps({"filters": {"model": None}}))
+    assert first() == "012.mp4"
+    recipe.write_text(json.dumps({"filters": {"model": "gone"}}))
+    with caplog.at_level(logging.WARNING):
+        assert first() in ("029.mp4", "030.mp4")
+    assert "0.5 is used" in caplog.text and "gone" in caplog.text

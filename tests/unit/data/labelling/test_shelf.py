@@ -60,6 +60,26 @@ def test_a_folder_of_videos(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob(".making-*"))
 
 
+def test_a_part_of_a_video_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cogvideox.data.labelling.shelf.MAX_SHOWN_S", 0.5)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    options = {"deadline": "realtime", "cpu-used": "8"}
+    write_video(folder / "long.webm", "libvpx-vp9", counted(20), 24, options)
+    write_video(folder / "as_long.webm", "libvpx-vp9", counted(12), 24, options)
+    write_video(folder / "whole.mp4", "libx264", counted(20), 24)
+    dataset = open_dataset(folder)
+    for _ in range(2):  # the second one finds the copies
+        shelf = ClipShelf(dataset, tmp_path / "cache")
+        try:
+            said = {name: shelf.playable(name).is_beginning for name in dataset.clips}
+            assert said == {"as_long.webm": False, "long.webm": True, "whole.mp4": False}
+            assert len(frames(shelf.playable("long.webm"), tmp_path)) in (12, 13)
+            assert len(frames(shelf.playable("as_long.webm"), tmp_path)) == 12
+        finally:
+            shelf.close()
+
+
 def curated(folder: Path, source: Path) -> str:
     """Write the tables of a curation with one clip, of frames 10 to 22; return its id."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -82,6 +102,10 @@ def test_a_dropped_clip_is_cut_from_its_source(tmp_path: Path, monkeypatch: pyte
     folder = tmp_path / "curated"
     clip_id = curated(folder, source)
     monkeypatch.chdir("/")  # the recipe's inputs are found beside the folder of results
+    bad = folder / "work" / "clip-files-0123" / clip_id[:2] / f"{clip_id}.mp4"
+    bad.parent.mkdir(parents=True)
+    small = [frame[:32, :32] for frame in counted(12)]
+    write_video(bad, "libx264", small, 24, {"crf": "40"})  # of a run that wrote its clips small and compressed
     dataset = open_dataset(folder)
     assert dataset.clips[clip_id].source == "videos/a.mkv" and dataset.values["text.area"].tolist() == [0.25]
     shelf = ClipShelf(dataset, tmp_path / "cache")

@@ -14,37 +14,40 @@ let place = 0;
 let speed = 0;
 let isArmed = false; // the next digit says "unsure"
 let isFetching = false;
+let isFetchDue = false; // asked for while another one was on its way
 let isComplete = false; // the server has nothing more
 let waitsSince = 0; // when the shown clip came up, or the page was last hidden
 const videos = new Map(); // by token
 const broken = new Map(); // reasons, by token
+const beginnings = new Set(); // tokens of videos of which not all is shown
 
 // What was pressed and is not yet saved. It is also in localStorage: closing the page loses nothing.
 const outbox = { entries: [], isSending: false, numFailures: 0, refused: [] };
 
+// The labelling server has looked at what was sent, and it is wrong: sent again it would be as wrong.
 class Refused extends Error {}
+// Something answers, but does not take it now: no token, no space, another folder or another program on this port.
+class NotTaken extends Error {}
 
 async function request(path, body) {
-  const options = { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) };
+  const options = { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS), headers: {} };
+  if (start) options.headers["x-label-folder"] = start.folder_key;
   if (body !== undefined) {
-    Object.assign(options, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
+    options.headers["content-type"] = "application/json";
+    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
   }
   const response = await fetch(path, options);
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  const reason = answer.error ?? JSON.stringify(answer.detail ?? response.statusText);
-  throw response.status < 500 ? new Refused(reason) : new Error(reason);
+  const answer = await response.json().catch(() => undefined);
+  if (response.ok && answer !== undefined) return answer;
+  const reason = answer?.error ?? JSON.stringify(answer?.detail ?? `${response.status} ${response.statusText}`);
+  throw response.status === 422 && answer ? new Refused(reason) : new NotTaken(reason);
 }
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // Saving
 
-const storagePrefix = () => `cogvideox-label/${start.dataset}/${annotator}/`;
+const storagePrefix = () => `cogvideox-label/${start.folder_key}/${annotator}/`;
 
 function loadOutbox() {
   outbox.entries = [];
@@ -88,7 +91,7 @@ async function empty() {
         forget(entry);
       } else {
         outbox.numFailures++;
-        outbox.failure = error.message;
+        outbox.failure = error instanceof NotTaken ? `the server does not take it: ${error.message}.` : "the server does not answer.";
         showSaved();
         await wait(RETRY_MS[Math.min(outbox.numFailures, RETRY_MS.length) - 1]);
       }
@@ -113,7 +116,7 @@ function showSaved() {
   const parts = [];
   if (isLost) {
     const presses = num === 1 ? "One key press is" : `${num} key presses are`;
-    parts.push(`${presses} NOT saved: the server does not answer. This browser keeps them and tries again; you may go on.`);
+    parts.push(`${presses} NOT saved: ${outbox.failure} This browser keeps what was pressed and tries again; you may go on.`);
   }
   for (const reason of new Set(outbox.refused)) parts.push(`NOT saved, the server refused it: ${reason}`);
   const text = parts.join(" ");
@@ -147,8 +150,14 @@ function adopt(item) {
 }
 
 async function fetchItems() {
-  if (isFetching) return;
+  if (isFetching) {
+    isFetchDue = true;
+    return;
+  }
+  // Until the server knows that a clip was passed over, it would give it again; `empty` comes back here.
+  if (outbox.entries.some((entry) => entry.body.path === "api/pass")) return;
   isFetching = true;
+  isFetchDue = false;
   const held = items.slice(-60).map((item) => item.item);
   const num = NUM_AHEAD - (items.length - place);
   let delay = 0;
@@ -167,7 +176,7 @@ async function fetchItems() {
     delay = 2000;
   }
   isFetching = false;
-  if (delay) {
+  if (delay || isFetchDue) {
     await wait(delay);
     if (items.length - place < NUM_AHEAD) fetchItems();
   }
@@ -189,6 +198,7 @@ function show(isNew = true) {
       videos.delete(token);
     }
   }
+  showBeginning();
   if (item) play(item);
   for (const other of items.slice(place + 1, place + NUM_AHEAD)) prepare(other);
   showLabels();
@@ -202,6 +212,7 @@ function prepare(item) {
   video.tabIndex = -1;
   video.setAttribute("aria-label", "The clip, in a loop");
   video.onerror = () => explain(item, video);
+  video.onloadeddata = () => lookUp(item);
   video.onplaying = () => {
     if (current()?.video === item.video) say("");
   };
@@ -249,6 +260,23 @@ async function explain(item, video) {
   if (current()?.video === item.video) sayBroken(reason);
 }
 
+async function lookUp(item) {
+  try {
+    if ((await request(`api/clip/${item.video}`)).is_beginning) beginnings.add(item.video);
+  } catch {
+    return; // what is wrong with the server is told elsewhere
+  }
+  showBeginning();
+}
+
+function showBeginning() {
+  const token = current()?.video;
+  const length_s = videos.get(token)?.duration;
+  const isPart = beginnings.has(token) && Number.isFinite(length_s);
+  element("beginning").hidden = !isPart;
+  if (isPart) element("beginning").textContent = `Only the first ${Math.round(length_s)} s of this video are shown.`;
+}
+
 function say(text) {
   element("message").textContent = text;
   element("message").hidden = !text;
@@ -275,6 +303,12 @@ function showProgress(progress) {
 // Labels
 
 function makeLabels() {
+  element("meanings").replaceChildren(
+    ...start.labels.flatMap((label, index) => [
+      Object.assign(document.createElement("dt"), { textContent: `${index + 1} ${label.title}` }),
+      Object.assign(document.createElement("dd"), { textContent: label.meaning }),
+    ]),
+  );
   element("labels").replaceChildren(
     ...start.labels.map((label, index) => {
       const row = document.createElement("li");
@@ -610,7 +644,7 @@ async function open() {
       break;
     } catch (error) {
       element("alarm").hidden = false;
-      element("alarm").textContent = `The server does not answer: ${error.message}`;
+      element("alarm").textContent = `The server cannot be used: ${error.message}`;
       if (error instanceof Refused) return;
       await wait(2000);
     }
