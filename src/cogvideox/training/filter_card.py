@@ -133,7 +133,8 @@ def _quality(label: LabelName, found: LabelFigures) -> str:
     return (
         f"| `{label}` | {found.num_positives} of {found.num_clips} "
         f"| {_number(found.pr_auc)}{_points(found.pr_auc_low, found.pr_auc_high)} "
-        f"| {_number(found.precision)}{_points(found.precision_low)} | {_number(found.recall)}{_points(found.recall_low)} "
+        f"| {_number(found.precision)}{_points(found.precision_low)} "
+        f"| {_number(found.recall)}{_points(found.recall_low)} "
         f"| {_number(found.threshold)} | {_number(found.calibration_error)} | {_number(found.brier)} |"
     )
 
