@@ -183,10 +183,11 @@ def _fit_trees(values: Array, truth: NDArray[np.int64], settings: TreeSettings, 
         max_features=settings.column_share,
         l2_regularization=settings.l2,
         early_stopping=False,
-        class_weight="balanced",
         random_state=seed,
     )
-    return trees_of(booster.fit(values, truth))
+    # With several threads the library waits for each column in turn, which takes longer than all its work.
+    with threadpoolctl().threadpool_limits(1, "openmp"):
+        return trees_of(booster.fit(values, truth))
 
 
 def trees_of(booster: Any) -> Trees:
@@ -236,6 +237,14 @@ def operating_point(probabilities: Array, truth: NDArray[np.int64], target: floa
     last = int(reached[-1])
     following = probabilities[order[last + 1]] if last + 1 < len(order) else 0.0
     return float((probabilities[order[last]] + following) / 2), True
+
+
+def threadpoolctl() -> Any:
+    """Return threadpoolctl, which comes with scikit-learn."""
+    scikit_learn()
+    import threadpoolctl
+
+    return threadpoolctl
 
 
 def scikit_learn() -> Any:

@@ -42,9 +42,11 @@ from cogvideox.data.negatives.printed import make_chat, make_countdown, make_pag
 def _title_card(material: Material, rng: np.random.Generator) -> Negative:
     form = draw_format(material, rng)
     back, ink = _background(material, rng, form)
-    effect = str(rng.choice(["still", "fade", "typed", "letters", "grows", "line by line"]))
-    file, size = draw_font_file(rng), round(form.unit_px * rng.uniform(7, 15))
-    words = draw_words(material, rng, int(rng.integers(3, 22 if size < 10 * form.unit_px else 11)))
+    effect = str(rng.choice(["still", "fade", "typed", "letters", "grows", "line by line", "rises"]))
+    file, size = draw_font_file(rng), round(form.unit_px * rng.uniform(4.5, 15))
+    words = draw_words(material, rng, int(rng.integers(2, 22 if size < 10 * form.unit_px else 11)))
+    # Many cards are empty before their text comes and after it has gone.
+    first_s, last_s = form.times_s[-1] * np.array([rng.uniform(0, 0.3), rng.uniform(0.75, 1.2)])
     if rng.random() < 0.4:
         words = [word.upper() for word in words]
     lines, face = fitted_lines(words, file, size, form)
@@ -55,8 +57,10 @@ def _title_card(material: Material, rng: np.random.Generator) -> Negative:
     blocks = [text_block([line], face, "left", 1.2) for line in lines]
     pace = form.times_s / max(duration, 1e-9)
     is_left = bool(rng.random() < 0.25)
-    for frame, share in zip(frames, pace, strict=True):
+    for frame, share, time_s in zip(frames, pace, form.times_s, strict=True):
         seen = 0
+        if not first_s <= time_s <= last_s:
+            continue
         for row, (line, block) in enumerate(zip(lines, blocks, strict=True)):
             x = int(form.width_px * 0.07) if is_left else (form.width_px - block.shape[1]) // 2
             y, opacity = int(top + row * step), 1.0
@@ -72,6 +76,9 @@ def _title_card(material: Material, rng: np.random.Generator) -> Negative:
                 block = opencv().resize(block, None, fx=scale, fy=scale)
                 x = (form.width_px - block.shape[1]) // 2
                 y = int(form.height_px / 2 + (top + row * step - form.height_px / 2) * scale)
+            if effect == "rises":
+                y += int((1 - float(ease(share * 2, "smooth"))) * 1.2 * step)
+                opacity = float(ease(share * 2, "smooth"))
             seen += len(line)
             stamp(frame, ink, block * opacity, y, x)
     frames, recording = recorded(frames, rng, 0.75)
