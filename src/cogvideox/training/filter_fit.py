@@ -117,8 +117,8 @@ def fit_filters(clips: LabelledClips, recipe: FilterRecipe, versions: Mapping[st
             fitted[label] = found
     if not fitted:
         # The label that people have said most of is the one that was meant.
-        known = {label: np.isfinite(clips.labels[label]).sum() for label in left_out if label in clips.labels}
-        nearest = max(known, key=lambda label: known[label])
+        num_known = {label: int(np.isfinite(known).sum()) for label, known in clips.labels.items()}
+        nearest = max(left_out, key=lambda label: num_known.get(label, 0))
         raise ValueError(f"labels: no label can be trained; {nearest}: {left_out[nearest]}; label more clips")
     model = FilterModel(
         columns=clips.columns, versions=versions, filters={label: found.filter for label, found in fitted.items()}

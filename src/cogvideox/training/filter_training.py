@@ -152,8 +152,8 @@ def labelled_clips(
         )
     values = np.stack(list(found.values()))
     if not columns:
-        has_any = np.isfinite(values).any(0)
-        names, values = [name for name, known in zip(names, has_any.tolist(), strict=True) if known], values[:, has_any]
+        places = np.flatnonzero(np.isfinite(values).any(axis=0))
+        names, values = [names[place] for place in places.tolist()], values[:, places]
     labels: dict[LabelName, Array] = {
         label: np.array([float(agreed[clip_id].get(label, math.nan)) for clip_id in found]) for label in LABELS
     }

@@ -12,10 +12,10 @@ import torch
 
 from cogvideox.component_files import write_atomically
 from cogvideox.data.curation.clip_frames import CuratedClipFrames
-from cogvideox.data.labelling.labels import LABELS
+from cogvideox.data.labelling.labels import LABELS, LabelName
 from cogvideox.settings import resolved_json
 from cogvideox.training.filter_card import figures_tables
-from cogvideox.training.filter_figures import FilterResult, label_figures, purity
+from cogvideox.training.filter_figures import FilterResult, LabelFigures, label_figures, purity
 from cogvideox.training.filter_fit import LabelledClips
 from cogvideox.training.filter_training import (
     CARD_NAME,
@@ -75,8 +75,9 @@ def publish_video_filters(
         OSError: the folder cannot be written.
     """
     judged = step.judge_test()
-    clips, thresholds = judged.clips, {label: point.threshold for label, point in judged.points.items()}
-    figures = {
+    clips = judged.clips
+    thresholds: dict[LabelName, float] = {label: point.threshold for label, point in judged.points.items()}
+    figures: dict[LabelName, LabelFigures] = {
         label: label_figures(known, clips.labels[label], clips.groups, thresholds[label])
         for label, known in judged.probabilities.items()
     }
