@@ -18,6 +18,7 @@ from cogvideox.training.filter_recipe import FilterRecipe, TreeSettings
 
 NOWHERE = 2.0
 """An operating point above all probabilities."""
+LEAST = 0.5
 NUM_DRAWS = 200
 """Ways to hold sources out, of which the one is taken that keeps the share of every label best."""
 
@@ -225,7 +226,8 @@ def calibration(margins: Array, truth: NDArray[np.int64]) -> tuple[float, float]
 def operating_point(probabilities: Array, truth: NDArray[np.int64], target: float) -> tuple[float, bool]:
     """Return the lowest probability from which on the target precision holds, and whether there is one.
 
-    If there is none it is `NOWHERE`: no clip is said to have the label.
+    If there is none it is `NOWHERE`: no clip is said to have the label. It is never below `LEAST`: who is hardly likely
+    to have a label is not said to have it, however well the likely ones do.
     """
     order = np.argsort(-probabilities, kind="stable")
     found, said = truth[order].cumsum(), np.arange(1, len(order) + 1)
@@ -236,7 +238,7 @@ def operating_point(probabilities: Array, truth: NDArray[np.int64], target: floa
         return NOWHERE, False
     last = int(reached[-1])
     following = probabilities[order[last + 1]] if last + 1 < len(order) else 0.0
-    return float((probabilities[order[last]] + following) / 2), True
+    return max(LEAST, float((probabilities[order[last]] + following) / 2)), True
 
 
 def threadpoolctl() -> Any:

@@ -102,6 +102,8 @@ def test_the_operating_point_is_the_lowest_that_holds_the_precision() -> None:
     # The two of 0.5 are said to have it together: 4 of 6.
     assert operating_point(probabilities, truth, 0.75) == (pytest.approx(0.55), True)
     assert operating_point(probabilities, 1 - truth, 0.95) == (NOWHERE, False)
+    # All of 0.1 and more have it, but what is hardly likely is not said to have it.
+    assert operating_point(np.array([0.9, 0.8, 0.1]), np.array([1, 1, 1]), 0.95) == (0.5, True)
 
 
 def test_a_filter_that_is_no_better_than_chance_is_left_out() -> None:
