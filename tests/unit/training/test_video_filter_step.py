@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from real_videos import give_up
 from tiny_video_language_model import OFFER, offer_torchvision, write_tiny_model, write_torchvision
 
 offer_torchvision()
@@ -270,7 +271,7 @@ def test_the_recipe_is_readable():
 @pytest.mark.skipif(has_torchvision(), reason="the others see videos already")
 def test_models_with_a_video_processor_do_the_same(tmp_path):
     if not write_torchvision(tmp_path / "torchvision"):
-        pytest.skip("torchvision is not there: make .venv/.dev")
+        give_up("torchvision is not there: make .venv/.dev")
     environment = os.environ | {OFFER: str(tmp_path / "torchvision")}
     files = [__file__, str(Path(__file__).parents[1] / "data" / "filters" / "test_video_filter.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tmp'}", *files]
