@@ -48,7 +48,10 @@ def train_filters(recipe: FilterRecipe, folder: str | Path) -> FilterResult:
         OSError: the folder cannot be written.
     """
     started_s = time.monotonic()
-    train, test = split_clips(recipe, recipe.columns)
+    train, test = read_labelled(recipe, recipe.columns)
+    if test is None:
+        is_test = hold_out(train, recipe.test_share, recipe.seed)
+        train, test = train.take(~is_test), train.take(is_test)
     fitted = fit_filters(train, recipe, _versions(recipe.curated, train.columns))
     figures, left = measure(fitted.model, test)
     folder = Path(folder)
@@ -78,28 +81,16 @@ def measure(model: FilterModel, clips: LabelledClips) -> tuple[dict[LabelName, L
     return figures, purity(probabilities, clips.labels, thresholds)
 
 
-def split_clips(
-    recipe: "FilterRecipe | VideoFilterRecipe", columns: Sequence[str] = ()
-) -> tuple[LabelledClips, LabelledClips]:
-    """Return the answered clips of a recipe's folders to train on, and those of other sources to test on.
-
-    Raises:
-        ValueError: a folder holds no curation, files of answers are damaged, no clip is answered, a column was not
-            measured, or there are too few sources.
-    """
-    clips, test = read_labelled(recipe, columns)
-    if test is not None:
-        return clips, test
-    is_test = hold_out(clips, recipe.test_share, recipe.seed)
-    return clips.take(~is_test), clips.take(is_test)
-
-
 def read_labelled(
     recipe: "FilterRecipe | VideoFilterRecipe", columns: Sequence[str] = ()
 ) -> tuple[LabelledClips, LabelledClips | None]:
     """Return the answered clips of a recipe's folders, and apart those of ``test_labels`` if it has such.
 
-    Nothing of a source that is tested on is among the first, whoever answered about it. Raises as `split_clips` does.
+    Nothing of a source that is tested on is among the first, whoever answered about it.
+
+    Raises:
+        ValueError: a folder holds no curation, files of answers are damaged, no clip is answered, or a column was not
+            measured.
     """
     curations = {path: read_curation(path) for path in recipe.curated}
     answers, test_answers = (answers_about(paths, curations) for paths in (recipe.labels, recipe.test_labels))
