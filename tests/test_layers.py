@@ -14,14 +14,17 @@ ALLOWED = {
     "models": ROOT,
     "diffusion": ROOT,
     "media": ROOT,
+    "chat": ROOT | {"models", "media"},
     "parallel": ROOT | {"models"},
     "checkpoints": ROOT | {"models", "diffusion"},
-    "generation": ROOT | {"models", "diffusion", "media", "parallel", "checkpoints"},
-    "data": ROOT | {"models", "media", "checkpoints"},
+    "generation": ROOT | {"models", "diffusion", "media", "chat", "parallel", "checkpoints"},
+    "data": ROOT | {"models", "media", "chat", "checkpoints"},
     "evaluation": ROOT | {"models", "diffusion", "media", "checkpoints", "generation", "data"},
-    "training": ROOT | {"models", "diffusion", "media", "parallel", "checkpoints", "generation", "data", "evaluation"},
+    "training": ROOT
+    | {"models", "diffusion", "media", "chat", "parallel", "checkpoints", "generation", "data", "evaluation"},
     "cli": ROOT
-    | {"models", "diffusion", "media", "parallel", "checkpoints", "generation", "data", "evaluation", "training"},
+    | {"models", "diffusion", "media", "chat", "parallel", "checkpoints", "generation", "data", "evaluation"}
+    | {"training"},
 }
 ONE_FILE_PER_FOLDER = {"transformers", "av", "pyarrow", "tensorboard", "sentencepiece", "torchao"}
 ONE_FILE_PER_FOLDER |= {"cv2", "onnxruntime", "rapidocr", "ray", "torchvision"}

@@ -7,7 +7,6 @@ unless the user names such a model. Importing this needs neither torch nor trans
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
-from cogvideox.generation.chat_models import ChatModel, EndpointModel, LocalModel, Turn
-from cogvideox.generation.prompt_language import (
-    MAX_UNKNOWN_SHARE,
-    LanguageNotice,
-    foreign_script,
-    foreign_share,
-    noticed_language,
-)
+from cogvideox.chat.answers import clean_caption, is_refusal, whole_sentences
+from cogvideox.chat.endpoint import EndpointModel
+from cogvideox.chat.language import foreign_script, foreign_share
+from cogvideox.chat.local import LocalModel
+from cogvideox.chat.turns import ChatModel, Turn
+from cogvideox.generation.prompt_language import MAX_UNKNOWN_SHARE, LanguageNotice, noticed_language
 
 MAX_WORDS = 150
 """Of a caption; 226 tokens of T5 hold about as many, which is why 1.5 tokens a word are counted elsewhere too."""
@@ -236,7 +233,7 @@ def _enhance(chat: ChatModel, prompt: str, image: np.ndarray | None, limit: Toke
         order = Turn("user", _SHORTEN.format(max_words=max_words))
         shorter, is_shorter_cut = _ask(chat, [*turns, Turn("assistant", caption), order])
         if is_cut or _num_excess_tokens(shorter, limit) < _num_excess_tokens(caption, limit):
-            caption = _whole_sentences(shorter) if is_shorter_cut else shorter
+            caption = whole_sentences(shorter) if is_shorter_cut else shorter
     return EnhancedPrompt(prompt, caption, chat.source, _num_excess_tokens(caption, limit))
 
 
@@ -253,12 +250,6 @@ def _check_prompt(prompt: str) -> None:  # `model_limits.check_prompt` comes wit
         raise ValueError("prompt: expected some text, got an empty string")
 
 
-def _whole_sentences(text: str) -> str:
-    """Return a text without an unfinished last sentence, if there is another one."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"'”]?(?=\s)", text)]
-    return text[: ends[-1]] if ends else text
-
-
 def _num_excess_tokens(text: str, limit: TokenLimit | None) -> int:
     return 0 if limit is None else max(limit.count(text) - limit.max_tokens, 0)
 
@@ -270,56 +261,11 @@ def _ask(chat: ChatModel, turns: list[Turn]) -> tuple[str, bool]:
     if not text:
         why = "all its tokens went into thinking" if answer.is_cut else "it has nothing to say"
         raise ValueError(f"{chat.source}: the answer is empty ({why}); name another model")
-    if _REFUSAL.match(text):
+    if is_refusal(text):
         raise ValueError(f"{chat.source}: it refuses this prompt ({text[:80]}…); write it differently")
     if foreign_share(text) > MAX_UNKNOWN_SHARE:
         raise ValueError(f"{chat.source}: it answers in {foreign_script(text)}, not in English; name another model")
     return text, answer.is_cut
-
-
-_REFUSAL = re.compile(
-    r"(i(\W?m| am) (very )?sorry|sorry,|(unfortunately,? )?i (can\W?t|can ?not|am unable|won\W?t) |as an ai)",
-    re.IGNORECASE,
-)
-_THOUGHTS = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|$)", re.DOTALL | re.IGNORECASE)
-_UNOPENED_THOUGHTS = re.compile(r"^.*</(think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
-"""Some chat templates open them in the question."""
-_FENCE = re.compile(r"```(\w+(?=[ \t]*\n))?")
-_LEAD_INS = (
-    re.compile(r"(sure|certainly|of course|absolutely|okay)[!,.:]+\s+", re.IGNORECASE),
-    re.compile(r"here(\Ws| is| are)\b[^:.]{0,80}:\s*", re.IGNORECASE),
-    re.compile(
-        r"[*_#\s]*((enhanced|detailed|dense|rewritten|improved|shortened|revised|final|english|video) )*"
-        r"(caption|prompt|description|translation|answer|output)[*_]*:[*_]*\s*",
-        re.IGNORECASE,
-    ),
-)
-_QUOTES = ('""', "“”", "''", "\u2018\u2019", "«»", "``", "**")
-
-
-def clean_caption(text: str) -> str:
-    """Return what a language model said as one line: without thoughts, fences, lead-ins and quotes around it."""
-    text = _UNOPENED_THOUGHTS.sub(" ", _THOUGHTS.sub(" ", text))
-    text = " ".join(_FENCE.sub(" ", text).split())
-    previous = None
-    while text != previous:
-        previous = text
-        for lead_in in _LEAD_INS:
-            text = text[match.end() :] if (match := lead_in.match(text)) else text
-        for marks in _QUOTES:
-            text = _without_marks(text, *marks)
-    return text
-
-
-def _without_marks(text: str, first: str, last: str) -> str:
-    inner = text[1:-1]
-    if len(text) < 2 or not (text.startswith(first) and text.endswith(last)):
-        return text
-    is_doubled = inner.startswith(first) and inner.endswith(last)
-    # Apostrophes within words are no marks; a caption that begins and ends with quoted words has marks inside.
-    mark = f"[{re.escape(first + last)}]"
-    has_marks = re.search(rf"(?<!\w){mark}|{mark}(?!\w)", inner) is not None
-    return text if has_marks and not is_doubled else inner.strip()
 
 
 @dataclass(frozen=True)

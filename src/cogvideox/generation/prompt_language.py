@@ -6,18 +6,16 @@ German, French and most languages in Latin letters are made of known pieces and 
 that the model was trained on are English.
 """
 
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
+
+from cogvideox.chat.language import foreign_script, is_latin
 
 MAX_UNKNOWN_SHARE = 0.2
 """A prompt with more unknown letters is noticed. A foreign name or a sign's text within an English sentence stays
 below; a sentence in a script that the vocabulary lacks is far above, also if it has a few English words."""
 
 HOW_TO_TRANSLATE = "--enhance-endpoint URL --enhance-model NAME"
-
-_LANGUAGES = {"HANGUL": "Korean", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "CJK": "Chinese"}
-"""Languages that their script tells; the other scripts go by their own name."""
 
 _IN_THE_LANGUAGE = {
     "Korean": (
@@ -55,7 +53,7 @@ def unknown_share(prompt: str, tokenizer: Any) -> float:
     for piece, (start, stop) in zip(pieces, encoding["offset_mapping"], strict=True):
         text = piece.removeprefix("▁")
         is_unknown = piece == tokenizer.unk_token or (piece.startswith("<0x") and piece.endswith(">"))
-        is_spelled = len(text) == 1 and text.isalpha() and not _is_latin(text)
+        is_spelled = len(text) == 1 and text.isalpha() and not is_latin(text)
         if text and not is_unknown and not is_spelled:
             is_known[start:stop] = [True] * (stop - start)
     letters = [known for character, known in zip(prompt, is_known, strict=True) if character.isalpha()]
@@ -80,31 +78,3 @@ def noticed_language(prompt: str, unknown_share: float) -> LanguageNotice | None
     if script in _IN_THE_LANGUAGE:
         message += "\n" + _IN_THE_LANGUAGE[script].format(share=percent)
     return LanguageNotice(unknown_share, script, message)
-
-
-def foreign_script(text: str) -> str | None:
-    """Return the commonest script among a text's letters that are not Latin, None if there are none."""
-    scripts: dict[str, int] = {}
-    for character in text:
-        if character.isalpha() and not _is_latin(character):
-            script = _script(character)
-            scripts[script] = scripts.get(script, 0) + 1
-    if "Japanese" in scripts:  # written with Chinese characters too
-        scripts["Japanese"] += scripts.pop("Chinese", 0)
-    return max(scripts, key=scripts.__getitem__) if scripts else None
-
-
-def foreign_share(text: str) -> float:
-    """Return the share of a text's letters that are not Latin, 0 to 1; needs no tokenizer."""
-    letters = [character for character in text if character.isalpha()]
-    return sum(not _is_latin(character) for character in letters) / len(letters) if letters else 0.0
-
-
-def _is_latin(character: str) -> bool:
-    return _script(character) == "Latin"
-
-
-def _script(character: str) -> str:
-    words = unicodedata.name(unicodedata.normalize("NFKC", character)[0], "other").replace("-", " ").split()
-    first = next((word for word in words if word not in ("HALFWIDTH", "FULLWIDTH")), "other")
-    return _LANGUAGES.get(first, first.capitalize())

@@ -15,9 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
+from cogvideox.chat import endpoint
+from cogvideox.chat.endpoint import EndpointModel
+from cogvideox.chat.local import LocalModel
+from cogvideox.chat.turns import Answer, Turn, bounded_image
 from cogvideox.errors import CheckpointError, FetchError
-from cogvideox.generation import chat_models
-from cogvideox.generation.chat_models import Answer, EndpointModel, LocalModel, Turn, bounded_image
 from loopback_chat import Reply, fails, says, serve
 
 KEY = "sk-very-secret-0123456789"
@@ -28,7 +30,7 @@ TURNS = (Turn("system", "be brief"), Turn("user", "a fox"))
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that would have been slept."""
     slept: list[float] = []
-    monkeypatch.setattr(chat_models, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -190,7 +192,7 @@ def test_error_in_a_successful_answer_is_told() -> None:
 
 
 def test_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_models, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(endpoint, "MAX_ANSWER_BYTES", 1000)
     with serve(says("A fox " * 1000)) as chat, pytest.raises(FetchError, match="longer than 1,000 bytes"):
         EndpointModel(chat.url, "small", KEY).answer(TURNS)
     assert len(chat.requests) == 1

@@ -1,7 +1,4 @@
-"""Language models that answer a conversation: behind an OpenAI-compatible endpoint, or from files of this machine.
-
-Importing this needs neither torch nor transformers.
-"""
+"""A language model behind an OpenAI-compatible endpoint."""
 
 import base64
 import http.client
@@ -12,21 +9,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-import numpy as np
-from PIL import Image
-
-from cogvideox.errors import CheckpointError, FetchError
-from cogvideox.media.pictures import read_picture
-
-MAX_IMAGE_PX = 1024
-"""Longest side of an image that is sent: more than vision models look at, and a fraction of a photograph's bytes."""
+from cogvideox.chat.turns import Answer, Turn, bounded_image
+from cogvideox.errors import FetchError
 
 MAX_ANSWER_BYTES = 4 * 2**20
 """Of an endpoint's answer; a longer one is no caption."""
@@ -37,40 +26,6 @@ RETRY_PAUSE_S = 1.0
 
 MAX_PAUSE_S = 60.0
 """An endpoint that asks for a longer pause is given up."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One message of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    text: str
-    image: np.ndarray | None = None
-    """(H, W, 3) uint8 that the text speaks of."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said."""
-
-    text: str
-    is_cut: bool = False
-    """Whether it had more to say than its tokens allowed."""
-
-
-class ChatModel(Protocol):
-    """Answers a conversation."""
-
-    source: str
-    """Which model this is, for the record and for errors; without secrets."""
-
-    def answer(self, turns: Sequence[Turn]) -> Answer:
-        """Return the answer to the last turn."""
-        ...
-
-    def release(self) -> None:
-        """Free the memory that the model takes; it is loaded again when it is asked again."""
-        ...
 
 
 class EndpointModel:
@@ -218,126 +173,6 @@ class EndpointModel:
         return text.replace(self._key, "***") if self._key else text
 
 
-class LocalModel:
-    """An instruction-tuned causal language model, or an image-text model, of transformers; loaded when it is asked.
-
-    Args:
-        directory_or_id: a folder, or the id of a model in the Hugging Face cache.
-        device: such as "cpu" or "cuda".
-        dtype: "auto" (the checkpoint's own), "float32", "bfloat16" or "float16".
-        max_tokens: of one answer.
-        is_local_only: False lets transformers download the model.
-    """
-
-    def __init__(
-        self,
-        directory_or_id: str | Path,
-        device: str = "cpu",
-        dtype: str = "auto",
-        *,
-        max_tokens: int = 512,
-        is_local_only: bool = True,
-    ) -> None:
-        self.source = str(directory_or_id)
-        self._device, self._dtype = device, dtype
-        self._max_tokens, self._is_local_only = max_tokens, is_local_only
-        self._model: Any = None
-        self._tokenizer: Any = None
-        self._takes_images = False
-
-    def answer(self, turns: Sequence[Turn]) -> Answer:
-        """Return the likeliest answer to the last turn.
-
-        Raises:
-            CheckpointError: there is no usable model in that place.
-            ValueError: there is an image, but the model reads text only; or it is not made for conversations.
-        """
-        import torch
-
-        from cogvideox.models.text_encoder import quiet_transformers
-
-        with quiet_transformers():
-            model = self._loaded()
-            if not self._takes_images and any(turn.image is not None for turn in turns):
-                raise ValueError(f"{self.source}: it reads no images; name an image-text model, or an endpoint")
-            inputs = self._inputs(turns).to(self._device)
-            with torch.inference_mode():
-                tokens = model.generate(**inputs, max_new_tokens=self._max_tokens, do_sample=False)
-            new_tokens = tokens[0, inputs["input_ids"].shape[1] :]
-            text = self._tokenizer.decode(new_tokens, skip_special_tokens=True)
-        return Answer(text, is_cut=len(new_tokens) >= self._max_tokens)
-
-    def release(self) -> None:
-        """Free the model's memory, also that of its device."""
-        if self._model is None:
-            return
-        import gc
-
-        import torch
-
-        self._model = self._tokenizer = None
-        gc.collect()
-        if torch.device(self._device).type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _loaded(self) -> Any:
-        if self._model is not None:
-            return self._model
-        from transformers import (
-            AutoConfig,
-            AutoModelForCausalLM,
-            AutoModelForImageTextToText,
-            AutoProcessor,
-            AutoTokenizer,
-        )
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-
-        flags = {"local_files_only": self._is_local_only}
-        try:
-            self._takes_images = type(AutoConfig.from_pretrained(self.source, **flags)) in (
-                MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-            )
-            kind: Any = AutoModelForImageTextToText if self._takes_images else AutoModelForCausalLM
-            reader = AutoProcessor if self._takes_images else AutoTokenizer
-            self._tokenizer = reader.from_pretrained(self.source, **flags)
-            model = kind.from_pretrained(self.source, dtype=self._dtype, use_safetensors=True, **flags)
-            self._model = model.to(self._device).eval()
-        except MemoryError:
-            raise
-        except Exception as error:  # transformers raises whatever it likes for a folder it cannot read
-            if "out of memory" in str(error).lower():
-                raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f"{self.source}: no usable language model on this machine ({reason})") from None
-        if not getattr(self._tokenizer, "chat_template", None):
-            self.release()
-            raise ValueError(f"{self.source}: it has no chat template; name an instruction-tuned model")
-        return self._model
-
-    def _inputs(self, turns: Sequence[Turn]) -> Any:
-        from jinja2 import TemplateError
-
-        flags: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True}
-        flags |= {"return_dict": True, "return_tensors": "pt"}
-        if not self._takes_images:
-            flags["enable_thinking"] = False  # read by the templates that know it
-        try:
-            return self._tokenizer.apply_chat_template(self._messages(turns), **flags)
-        except TemplateError:  # a template without a system role
-            first, second, *rest = turns
-            merged = Turn("user", f"{first.text}\n\n{second.text}", second.image)
-            return self._tokenizer.apply_chat_template(self._messages([merged, *rest]), **flags)
-
-    def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
-        if not self._takes_images:
-            return [{"role": turn.role, "content": turn.text} for turn in turns]
-        messages = []
-        for turn in turns:
-            image = [] if turn.image is None else [{"type": "image", "image": bounded_image(turn.image)}]
-            messages.append({"role": turn.role, "content": [*image, {"type": "text", "text": turn.text}]})
-        return messages
-
-
 class _OptionError(ValueError):
     """The endpoint's model does not take one of the request's options."""
 
@@ -362,13 +197,6 @@ def _split_url(url: str) -> SplitResult:
     if not is_usable or not all("!" <= character <= "~" for character in url):
         raise ValueError(f"endpoint: expected a URL such as https://api.openai.com/v1, got {url!r}")
     return urlsplit(url)
-
-
-def bounded_image(image: np.ndarray) -> Image.Image:
-    """Return a picture of at most `MAX_IMAGE_PX` on its longer side. Raises ValueError unless (H, W, 3) uint8."""
-    picture = Image.fromarray(read_picture(image))
-    picture.thumbnail((MAX_IMAGE_PX, MAX_IMAGE_PX), Image.Resampling.LANCZOS)
-    return picture
 
 
 def _openai_content(turn: Turn) -> str | list[dict[str, Any]]:
