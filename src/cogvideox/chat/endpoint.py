@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+import numpy as np
+
 from cogvideox.chat.turns import Answer, Turn, bounded_image
 from cogvideox.errors import FetchError
 
@@ -200,12 +202,16 @@ def _split_url(url: str) -> SplitResult:
 
 
 def _openai_content(turn: Turn) -> str | list[dict[str, Any]]:
-    if turn.image is None:
+    if not turn.images:
         return turn.text
+    parts = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in turn.images]
+    return [*parts, {"type": "text", "text": turn.text}]
+
+
+def _data_url(image: np.ndarray) -> str:
     file = io.BytesIO()
-    bounded_image(turn.image).save(file, "JPEG", quality=90)
-    url = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": turn.text}]
+    bounded_image(image).save(file, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _retry_after_s(header: str | None, pause_s: float) -> float:

@@ -48,7 +48,7 @@ class LocalModel:
 
         with quiet_transformers():
             model = self._loaded()
-            if not self._takes_images and any(turn.image is not None for turn in turns):
+            if not self._takes_images and any(turn.images for turn in turns):
                 raise ValueError(f"{self.source}: it reads no images; name an image-text model, or an endpoint")
             inputs = self._inputs(turns).to(self._device)
             with torch.inference_mode():
@@ -115,7 +115,7 @@ class LocalModel:
             return self._tokenizer.apply_chat_template(self._messages(turns), **flags)
         except TemplateError:  # a template without a system role
             first, second, *rest = turns
-            merged = Turn("user", f"{first.text}\n\n{second.text}", second.image)
+            merged = Turn("user", f"{first.text}\n\n{second.text}", second.images)
             return self._tokenizer.apply_chat_template(self._messages([merged, *rest]), **flags)
 
     def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
@@ -123,6 +123,6 @@ class LocalModel:
             return [{"role": turn.role, "content": turn.text} for turn in turns]
         messages = []
         for turn in turns:
-            image = [] if turn.image is None else [{"type": "image", "image": bounded_image(turn.image)}]
-            messages.append({"role": turn.role, "content": [*image, {"type": "text", "text": turn.text}]})
+            images = [{"type": "image", "image": bounded_image(image)} for image in turn.images]
+            messages.append({"role": turn.role, "content": [*images, {"type": "text", "text": turn.text}]})
         return messages

@@ -19,8 +19,8 @@ class Turn:
 
     role: Literal["system", "user", "assistant"]
     text: str
-    image: np.ndarray | None = None
-    """(H, W, 3) uint8 that the text speaks of."""
+    images: tuple[np.ndarray, ...] = ()
+    """(H, W, 3) uint8 each, that the text speaks of."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Answer:
     text: str
     is_cut: bool = False
     """Whether it had more to say than its tokens allowed."""
+    num_input_tokens: int = 0
+    """That the model read, as it counts them itself; 0 if it does not say."""
+    num_output_tokens: int = 0
+    """That it wrote, thoughts included."""
 
 
 class ChatModel(Protocol):

@@ -227,7 +227,7 @@ def _enhance(chat: ChatModel, prompt: str, image: np.ndarray | None, limit: Toke
     if image is None and all(len(caption.split()) <= max_words for _, caption in _EXAMPLES):
         for idea, caption in _EXAMPLES:
             turns += [Turn("user", f"Idea: {idea}"), Turn("assistant", caption)]
-    turns.append(Turn("user", f"Idea: {prompt}", image))
+    turns.append(Turn("user", f"Idea: {prompt}", () if image is None else (image,)))
     caption, is_cut = _ask(chat, turns)
     if is_cut or _num_excess_tokens(caption, limit):
         order = Turn("user", _SHORTEN.format(max_words=max_words))

@@ -227,7 +227,7 @@ def test_image_is_sent_bounded_and_upright() -> None:
     image = np.zeros((600, 3000, 3), np.uint8)
     image[:, :1500] = (250, 10, 10)
     with serve(says("A fox.")) as chat:
-        EndpointModel(chat.url, "small", KEY).answer([Turn("user", "a fox", image)])
+        EndpointModel(chat.url, "small", KEY).answer([Turn("user", "a fox", (image,))])
     picture_part, text_part = chat.requests[0]["messages"][0]["content"]
     assert text_part == {"type": "text", "text": "a fox"}
     head, data = picture_part["image_url"]["url"].split(",")
@@ -378,15 +378,15 @@ def test_template_without_a_system_role(tmp_path: Path) -> None:
 def test_local_image_model_sees_the_image(tmp_path: Path) -> None:
     model = LocalModel(write_image_model(tmp_path), max_tokens=6)
     black, noise = np.zeros((40, 30, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
-    answers = [model.answer([Turn("user", "w2 w3", image)]).text for image in (black, noise, None)]
+    answers = [model.answer([Turn("user", "w2 w3", images)]).text for images in ((black,), (noise,), ())]
     assert all(answers)
-    seen = [model._inputs([Turn("user", "w2", image)])["pixel_values"] for image in (black, noise)]
+    seen = [model._inputs([Turn("user", "w2", (image,))])["pixel_values"] for image in (black, noise)]
     assert not torch.equal(seen[0], seen[1])
 
 
 def test_local_text_model_refuses_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it reads no images; name an image-text model"):
-        LocalModel(write_text_model(tmp_path)).answer([Turn("user", "w2", np.zeros((8, 8, 3), np.uint8))])
+        LocalModel(write_text_model(tmp_path)).answer([Turn("user", "w2", (np.zeros((8, 8, 3), np.uint8),))])
 
 
 def test_unusable_local_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
