@@ -1,11 +1,13 @@
 """The words of a prompt before they are encoded: language, number, and what a language model makes of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
+from cogvideox.chat.caption_style import CaptionStyle, read_style
 from cogvideox.checkpoints.directory import CheckpointConfigs
-from cogvideox.cli.request import GenerateSettings
+from cogvideox.cli.request import GenerateSettings, split_lora
 from cogvideox.generation.prompt_enhancer import PreparedPrompt, TokenLimit, choose_enhancer, prepare_prompt
 from cogvideox.generation.prompt_language import unknown_share
 
@@ -38,6 +40,7 @@ class Wording:
             wants_enhancement=self.wants_enhancement,
             device=requests[0].device,
             limit=limit,
+            style=_style(requests[0], configs) if self.wants_enhancement else None,
         )
         prepared: dict[str, PreparedPrompt] = {}
         for request in requests:
@@ -54,6 +57,15 @@ class Wording:
         if enhancer is not None:
             enhancer.release()
         return [prepared[request.prompt] for request in requests]
+
+
+def _style(request: GenerateSettings, configs: CheckpointConfigs) -> CaptionStyle | None:
+    """Return the style of the captions that the last of the adapters, or else the model, was trained on, if known."""
+    folders = [configs.directory]
+    for lora in request.lora:
+        path = Path(split_lora(lora)[0])
+        folders.insert(0, path if path.is_dir() else path.parent)
+    return next((style for style in map(read_style, folders) if style is not None), None)
 
 
 def _report(words: PreparedPrompt, num_tokens: int, max_tokens: int, console: Console) -> None:

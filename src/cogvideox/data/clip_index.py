@@ -2,7 +2,7 @@
 
 - ``index.parquet``: a row per clip with clip_id, shard, offset_bytes, size_bytes, num_frames, height_px, width_px, fps,
   caption_ids, and any number of columns ``score.<name>``; optionally sha256, of the clip's file.
-- ``captions.parquet``: caption_id and text.
+- ``captions.parquet``: caption_id, text and, optionally, kind (`cogvideox.data.caption_mixture.CaptionKind`).
 - ``shard_*.tar``: uncompressed, ``<key>.mp4`` (or another kind) and ``<key>.txt``, as webdataset reads them.
 
 A clip's file is ``size_bytes`` bytes from ``offset_bytes`` on of its shard: no tar is searched.
@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cogvideox.data.caption_mixture import CAPTION_KINDS, CaptionKind
 from cogvideox.data.clips import ClipShape, ClipTable, Rejected, check_unique, read_fitted, read_frames
 from cogvideox.data.libraries import pyarrow
+from cogvideox.durable_files import replacing
 from cogvideox.media.reading import survey_video
 
 INDEX_NAME, CAPTIONS_NAME = "index.parquet", "captions.parquet"
@@ -42,6 +44,7 @@ INDEX_TYPES = {
     "caption_ids": "list",
 }
 CAPTION_TYPES = {"caption_id": "string", "text": "string"}
+OPTIONAL_TYPES = {"sha256": "string", "kind": "string"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,6 +99,7 @@ def read_index(folder: str | Path, *, needs_captions: bool = True) -> IndexedCli
     columns = _read_table(path, INDEX_TYPES)
     texts = _read_table(folder / CAPTIONS_NAME, CAPTION_TYPES)
     text_of = dict(zip(texts["caption_id"], texts["text"], strict=True))
+    kind_of = _kinds(folder / CAPTIONS_NAME, texts)
     clip_ids = tuple(columns["clip_id"])
     check_unique(clip_ids, path)
     if not clip_ids:
@@ -134,6 +138,9 @@ def read_index(folder: str | Path, *, needs_captions: bool = True) -> IndexedCli
         width_px=np.array(columns["width_px"], np.int64),
         fps=np.where(num_frames > 1, np.array(columns["fps"], np.float64), 0.0),
         captions=tuple(tuple(text_of[caption_id] for caption_id in ids) or ("",) for ids in columns["caption_ids"]),
+        caption_kinds=tuple(
+            tuple(kind_of[caption_id] for caption_id in ids) or ("own",) for ids in columns["caption_ids"]
+        ),
         scores={
             name.removeprefix(SCORE_PREFIX): np.array(values, np.float64)
             for name, values in columns.items()
@@ -181,7 +188,7 @@ def write_shards(
         if not writer.rows:
             raise ValueError("clips: expected at least one, got none")
         check_unique(tuple(row["clip_id"] for row in writer.rows), folder)
-        _write_table(Path(temporary) / CAPTIONS_NAME, writer.captions, CAPTION_TYPES)
+        _write_table(Path(temporary) / CAPTIONS_NAME, writer.captions, CAPTION_TYPES | {"kind": "string"})
         score_names = sorted({name for row in writer.rows for name in row if name.startswith(SCORE_PREFIX)})
         types = INDEX_TYPES | {"sha256": "string"} | dict.fromkeys(score_names, "float64")
         _write_table(Path(temporary) / INDEX_NAME, writer.rows, types)
@@ -189,6 +196,96 @@ def write_shards(
         for file in sorted(Path(temporary).iterdir(), key=lambda file: (file.name == INDEX_NAME, file.name)):
             os.replace(file, folder / file.name)
     return len(writer.rows)
+
+
+def generated_captions(folder: str | Path) -> dict[str, list[tuple[CaptionKind, str]]]:
+    """Return the captions of a training set that are not its clips' own, by clip; those without are left out.
+
+    Raises ValueError if a table is missing or damaged.
+    """
+    folder = Path(folder)
+    texts = _read_table(folder / CAPTIONS_NAME, CAPTION_TYPES)
+    kind_of = _kinds(folder / CAPTIONS_NAME, texts)
+    text_of = dict(zip(texts["caption_id"], texts["text"], strict=True))
+    index = _read_table(folder / INDEX_NAME, INDEX_TYPES)
+    found: dict[str, list[tuple[CaptionKind, str]]] = {}
+    for clip_id, caption_ids in zip(index["clip_id"], index["caption_ids"], strict=True):
+        made: list[tuple[CaptionKind, str]] = [
+            (kind_of[name], text_of[name]) for name in caption_ids if kind_of[name] != "own"
+        ]
+        if made:
+            found[clip_id] = made
+    return found
+
+
+def replace_captions(folder: str | Path, captions: Mapping[str, Sequence[tuple[CaptionKind, str]]]) -> int:
+    """Give clips of a training set these captions beside their own, in place of those that they were given before.
+
+    A reader, or a run that is stopped, at any moment finds the old captions or the new ones, never half of them. The
+    text files in the shards are not changed: they are the clips' own captions.
+
+    Args:
+        folder: holds ``index.parquet``.
+        captions: kind and text of each, by clip; clips that the training set does not have are passed over, others
+            keep what they have.
+
+    Returns:
+        The number of clips whose captions are others now.
+
+    Raises:
+        MissingPackageError: pyarrow is not installed.
+        ValueError: a table is missing or damaged.
+        OSError: a table cannot be written.
+    """
+    pa = pyarrow()
+    folder = Path(folder)
+    texts = _read_table(folder / CAPTIONS_NAME, CAPTION_TYPES)
+    kind_of = _kinds(folder / CAPTIONS_NAME, texts)
+    old = {
+        caption_id: {"caption_id": caption_id, "text": text, "kind": kind_of[caption_id]}
+        for caption_id, text in zip(texts["caption_id"], texts["text"], strict=True)
+    }
+    _read_table(folder / INDEX_NAME, INDEX_TYPES)  # refuses a damaged one
+    with pa.parquet.ParquetFile(folder / INDEX_NAME) as file:
+        index = file.read()
+    ids_of: list[list[str]] = []
+    rows: dict[str, dict[str, str]] = {}
+    num_changed = 0
+    clip_ids, present = index.column("clip_id").to_pylist(), index.column("caption_ids").to_pylist()
+    for clip_id, caption_ids in zip(clip_ids, present, strict=True):
+        kept = [old[caption_id] for caption_id in caption_ids]
+        if clip_id in captions:
+            made = [
+                # By content, so that an id never changes its text.
+                {"caption_id": f"{clip_id}#{_short_digest(kind, text)}", "text": text, "kind": kind}
+                for kind, text in dict.fromkeys(captions[clip_id])
+            ]
+            kept = [row for row in kept if row["kind"] == "own"] + made
+        ids_of.append([row["caption_id"] for row in kept])
+        num_changed += ids_of[-1] != caption_ids
+        rows |= {row["caption_id"]: row for row in kept}
+    if not num_changed:
+        return 0
+    types = CAPTION_TYPES | {"kind": "string"}
+    place = index.column_names.index("caption_ids")
+    changed = index.set_column(place, index.schema.field(place), pa.array(ids_of, _arrow_type(pa, "list")))
+    # The index of either time finds its captions in the first table.
+    _write_table_whole(folder / CAPTIONS_NAME, pa.Table.from_pylist(list((old | rows).values()), _schema(pa, types)))
+    _write_table_whole(folder / INDEX_NAME, changed)
+    _write_table_whole(folder / CAPTIONS_NAME, pa.Table.from_pylist(list(rows.values()), _schema(pa, types)))
+    return num_changed
+
+
+def _short_digest(kind: str, text: str) -> str:
+    return hashlib.sha256(f"{kind} {text}".encode()).hexdigest()[:12]
+
+
+def _kinds(path: Path, texts: dict[str, list[Any]]) -> dict[str, CaptionKind]:
+    """Return the kind of each caption. Raises ValueError if one is unknown."""
+    kinds = texts.get("kind", ["own"] * len(texts["caption_id"]))
+    for kind in set(kinds) - set(CAPTION_KINDS):
+        raise ValueError(f"{path}: column kind: expected {', '.join(CAPTION_KINDS)}, got {kind!r}; write it again")
+    return dict(zip(texts["caption_id"], kinds, strict=True))
 
 
 @dataclass
@@ -225,7 +322,8 @@ class _ShardWriter:
         _add_member(tar, f"{key}.txt", len(text), io.BytesIO(text))
         caption_ids = [f"{clip_id}#{number}" for number in range(len(captions))]
         self.captions += [
-            {"caption_id": caption_id, "text": text} for caption_id, text in zip(caption_ids, captions, strict=True)
+            {"caption_id": caption_id, "text": text, "kind": "own"}
+            for caption_id, text in zip(caption_ids, captions, strict=True)
         ]
         self.rows.append(
             {
@@ -268,10 +366,19 @@ def _arrow_type(pa: Any, name: str) -> Any:
     return pa.list_(pa.string()) if name == "list" else getattr(pa, name)()
 
 
+def _schema(pa: Any, types: dict[str, str]) -> Any:
+    return pa.schema([(name, _arrow_type(pa, kind)) for name, kind in types.items()])
+
+
 def _write_table(path: Path, rows: list[dict[str, Any]], types: dict[str, str]) -> None:
     pa = pyarrow()
-    schema = pa.schema([(name, _arrow_type(pa, kind)) for name, kind in types.items()])
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=_schema(pa, types)), path)
+
+
+def _write_table_whole(path: Path, table: Any) -> None:
+    """Write a table in place of one that may be read meanwhile."""
+    with replacing(path) as file:
+        pyarrow().parquet.write_table(table, file)
 
 
 def _read_table(path: Path, types: dict[str, str]) -> dict[str, list[Any]]:
@@ -284,7 +391,7 @@ def _read_table(path: Path, types: dict[str, str]) -> dict[str, list[Any]]:
         raise ValueError(f"{path}: not readable as a parquet table ({error}); write or copy it again") from None
     columns: dict[str, list[Any]] = {}
     scores = {name: "float64" for name in table.column_names if name.startswith(SCORE_PREFIX)}
-    optional = {"sha256": "string"} if "sha256" in table.column_names else {}
+    optional = {name: kind for name, kind in OPTIONAL_TYPES.items() if name in table.column_names}
     for name, kind in (types | optional | scores).items():
         if table.column_names.count(name) != 1:
             raise ValueError(

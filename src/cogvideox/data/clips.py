@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cogvideox.data.caption_mixture import CaptionKind
 from cogvideox.media.pictures import fit_pictures
 from cogvideox.media.reading import map_frames
 
@@ -50,11 +51,17 @@ class ClipTable:
     """0 for pictures."""
     captions: tuple[tuple[str, ...], ...]
     """Wordings of each clip's caption, at least one; training picks one at random."""
+    caption_kinds: tuple[tuple[CaptionKind, ...], ...] = ()
+    """Of each wording; empty if all are the clips' own."""
     scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """By name, for filters; NaN where a clip has no such score."""
 
     def __len__(self) -> int:
         return len(self.clip_ids)
+
+    def kinds(self, row: int) -> tuple[CaptionKind, ...]:
+        """Return the kinds of a clip's wordings."""
+        return self.caption_kinds[row] if self.caption_kinds else ("own",) * len(self.captions[row])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from cogvideox.chat.answers import clean_caption, is_refusal, whole_sentences
+from cogvideox.chat.caption_style import CaptionStyle
 from cogvideox.chat.endpoint import EndpointModel
 from cogvideox.chat.language import foreign_script, foreign_share
 from cogvideox.chat.local import LocalModel
@@ -132,6 +133,7 @@ class EndpointEnhancer:
         timeout_s: for one answer.
         max_tokens: of one answer, a model's thinking included.
         limit: what the text encoder reads; a longer caption is asked to be shortened once.
+        style: of the captions that the model was trained on; by default that of the published models.
 
     Raises:
         ValueError: the URL, the model's name or the key cannot be right.
@@ -146,9 +148,10 @@ class EndpointEnhancer:
         max_tokens: int = 2048,
         *,
         limit: TokenLimit | None = None,
+        style: CaptionStyle | None = None,
     ) -> None:
         self._chat = EndpointModel(url, model, api_key, timeout_s=timeout_s, max_tokens=max_tokens)
-        self._limit = limit
+        self._limit, self._style = limit, style
 
     def __repr__(self) -> str:
         return f"EndpointEnhancer({self._chat.source!r})"
@@ -160,7 +163,7 @@ class EndpointEnhancer:
             FetchError: the endpoint does not answer, or not with a chat completion.
             ValueError: the endpoint refuses the key, the model or the prompt, or the model does not do what it is told.
         """
-        return _enhance(self._chat, prompt, image, self._limit)
+        return _enhance(self._chat, prompt, image, self._limit, self._style)
 
     def translate(self, prompt: str) -> EnhancedPrompt:
         """Return a prompt in English, nothing else changed; errors as `enhance`."""
@@ -183,6 +186,7 @@ class LocalEnhancer:
         max_tokens: of one answer.
         is_local_only: False lets transformers download the model.
         limit: what the text encoder reads; a longer caption is asked to be shortened once.
+        style: of the captions that the model was trained on; by default that of the published models.
     """
 
     def __init__(
@@ -194,9 +198,10 @@ class LocalEnhancer:
         max_tokens: int = 512,
         is_local_only: bool = True,
         limit: TokenLimit | None = None,
+        style: CaptionStyle | None = None,
     ) -> None:
         self._chat = LocalModel(directory_or_id, device, dtype, max_tokens=max_tokens, is_local_only=is_local_only)
-        self._limit = limit
+        self._limit, self._style = limit, style
 
     def __repr__(self) -> str:
         return f"LocalEnhancer({self._chat.source!r})"
@@ -208,7 +213,7 @@ class LocalEnhancer:
             CheckpointError: there is no usable model in that place.
             ValueError: an image is given to a model of text only, or the model does not do what it is told.
         """
-        return _enhance(self._chat, prompt, image, self._limit)
+        return _enhance(self._chat, prompt, image, self._limit, self._style)
 
     def translate(self, prompt: str) -> EnhancedPrompt:
         """Return a prompt in English, nothing else changed; errors as `enhance`."""
@@ -219,13 +224,18 @@ class LocalEnhancer:
         self._chat.release()
 
 
-def _enhance(chat: ChatModel, prompt: str, image: np.ndarray | None, limit: TokenLimit | None) -> EnhancedPrompt:
+def _enhance(
+    chat: ChatModel, prompt: str, image: np.ndarray | None, limit: TokenLimit | None, style: CaptionStyle | None
+) -> EnhancedPrompt:
     _check_prompt(prompt)
     max_words = MAX_WORDS if limit is None else limit.max_words
+    examples = _EXAMPLES
+    if style is not None:
+        max_words, examples = min(max_words, style.max_words), style.examples
     rules = _CAPTION_RULES.format(max_words=max_words) + ("" if image is None else _IMAGE_RULES)
     turns = [Turn("system", rules)]
-    if image is None and all(len(caption.split()) <= max_words for _, caption in _EXAMPLES):
-        for idea, caption in _EXAMPLES:
+    if image is None and all(len(caption.split()) <= max_words for _, caption in examples):
+        for idea, caption in examples:
             turns += [Turn("user", f"Idea: {idea}"), Turn("assistant", caption)]
     turns.append(Turn("user", f"Idea: {prompt}", () if image is None else (image,)))
     caption, is_cut = _ask(chat, turns)
@@ -334,6 +344,7 @@ def choose_enhancer(
     wants_enhancement: bool,
     device: str = "cpu",
     limit: TokenLimit | None = None,
+    style: CaptionStyle | None = None,
 ) -> PromptEnhancer | None:
     """Return the enhancer that the user's settings name, None if they ask for none.
 
@@ -347,6 +358,7 @@ def choose_enhancer(
         wants_enhancement: whether prompts are to be enhanced, not only translated.
         device: of a local model.
         limit: what the text encoder reads.
+        style: of the captions that the model was trained on; by default that of the published models.
 
     Raises:
         ValueError: enhancement is asked for without a model, or an endpoint is named without one.
@@ -359,5 +371,5 @@ def choose_enhancer(
         needed = "the model's name" if endpoint else "a language model, by --enhance-endpoint URL and its name"
         raise ValueError(f"--enhance: expected {needed}, by --enhance-model NAME; a folder is a local model")
     if endpoint is not None:
-        return EndpointEnhancer(endpoint, model, limit=limit)
-    return LocalEnhancer(model, device, limit=limit)
+        return EndpointEnhancer(endpoint, model, limit=limit, style=style)
+    return LocalEnhancer(model, device, limit=limit, style=style)

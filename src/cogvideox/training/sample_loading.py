@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cogvideox.data.caption_mixture import CaptionMixture
 from cogvideox.data.clips import ClipTable
 from cogvideox.data.latent_cache import CachedClip, LatentCache
 from cogvideox.models.autoencoder import VideoAutoencoder
@@ -47,6 +48,7 @@ class SampleLoader:
         scaling_factor: float,
         patch_size_t: int,
         caption_dropout: float,
+        caption_mixture: CaptionMixture | None = None,
         image_encoder: "ImageEncoder | None" = None,
     ) -> None:
         """Read samples of ``table``.
@@ -57,11 +59,12 @@ class SampleLoader:
             scaling_factor: latents are multiplied by it.
             patch_size_t: latent frames of a patch; shorter clips begin with their first latent frame more than once.
             caption_dropout: share of empty captions.
+            caption_mixture: of the kinds of captions; without, all wordings of a clip are taken alike.
             image_encoder: for image-to-video models.
         """
         self.table, self.cache = table, cache
         self.scaling_factor, self.patch_size_t = scaling_factor, patch_size_t
-        self.caption_dropout = caption_dropout
+        self.caption_dropout, self.caption_mixture = caption_dropout, caption_mixture
         self.image_encoder = image_encoder
         self._reported: set[int] = set()
 
@@ -97,7 +100,11 @@ class SampleLoader:
 
     def _draw_caption(self, row: int, rng: np.random.Generator) -> str:
         captions = self.table.captions[row]
-        is_dropped, wording = rng.random() < self.caption_dropout, int(rng.integers(len(captions)))
+        is_dropped = rng.random() < self.caption_dropout
+        if self.caption_mixture is None:
+            wording = int(rng.integers(len(captions)))
+        else:
+            wording = self.caption_mixture.draw(self.table.kinds(row), rng)
         return "" if is_dropped else captions[wording]
 
     def _report(self, row: int, reason: str) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from cogvideox.chat.caption_style import read_style
 from cogvideox.data.clips import ClipShape, ClipSource
 from cogvideox.data.latent_cache import LatentCache
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
@@ -17,7 +18,7 @@ from cogvideox.training.sample_loading import ImageEncoder, LoadedSample, Sample
 from cogvideox.training.step_plan import Sample, StepPlan
 from cogvideox.training.text_embeddings import TextEmbeddings
 from cogvideox.training.transformer_parts import load_autoencoder, open_policy, read_part_configs
-from cogvideox.training.transformer_recipe import TransformerRecipe
+from cogvideox.training.transformer_recipe import TransformerRecipe, recipe_path
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,9 @@ class TrainingData:
         for index, number in enumerate(self.plan.num_left_out):
             if number:
                 logger.warning("stages[%d]: %d clips are too small for it and left out", index, number)
+        self._warn_of_captions()
+        self.caption_style = read_style(recipe_path(recipe.data.folder)) if recipe.data.folder else None
+        """Of the training set, for those who write prompts."""
         self.noise_schedule = NoiseSchedule(configs.noise_schedule)
         self.autoencoder = load_autoencoder(configs, self.world.device)
         self.cache = self._open_cache()
@@ -99,8 +103,34 @@ class TrainingData:
             scaling_factor=self.scaling_factor,
             patch_size_t=configs.transformer.patch_size_t or 1,
             caption_dropout=recipe.caption_dropout,
+            caption_mixture=recipe.caption_mixture,
             image_encoder=None if image_to_video is None else ImageEncoder(self.autoencoder, image_to_video),
         )
+
+    def caption(self, row: int) -> str:
+        """Return the caption of a clip that stands for it in samples and measurements."""
+        table, mixture = self.source.table, self.recipe.caption_mixture
+        return table.captions[row][0 if mixture is None else mixture.likeliest(table.kinds(row))]
+
+    def _wordings(self, row: int) -> list[str]:
+        """Return the captions of a clip that training may take."""
+        table, mixture = self.source.table, self.recipe.caption_mixture
+        if mixture is None:
+            return list(table.captions[row])
+        weights = mixture.weights(table.kinds(row))
+        return [caption for caption, weight in zip(table.captions[row], weights, strict=True) if weight]
+
+    def _warn_of_captions(self) -> None:
+        table, mixture = self.source.table, self.recipe.caption_mixture
+        if mixture is None:
+            return
+        num_missed = sum(mixture.misses(table.kinds(row)) for row in range(len(table)))
+        if num_missed:
+            logger.warning(
+                "caption_mixture: %d of %d clips have no caption of a kind with a share; they keep what they have",
+                num_missed,
+                len(table),
+            )
 
     def _open_cache(self) -> LatentCache:
         folder = self.configs.cache_dir
@@ -129,7 +159,7 @@ class TrainingData:
                 )
 
     def _encode_captions(self, on_encoded: Callable[[int, int], None]) -> None:
-        captions = [caption for wordings in self.source.table.captions for caption in wordings]
+        captions = [caption for row in range(len(self.source.table)) for caption in self._wordings(row)]
         captions = list(dict.fromkeys(["", *captions, *self.recipe.samples.prompts]))
         self.texts.fill(captions[self.world.rank :: self.world.size], on_encoded)
         self.world.wait()

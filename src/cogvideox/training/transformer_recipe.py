@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from cogvideox.data.caption_mixture import CaptionMixture
 from cogvideox.data.stage_world.source import StageWorldSettings
 from cogvideox.presets import PresetName
 from cogvideox.training.curriculum import Stage
@@ -144,6 +145,8 @@ class TransformerRecipe:
     """Given for a text-to-video start, the model is widened; image-to-video starts have the defaults without it."""
     caption_dropout: float = 0.1
     """Share of captions replaced by the empty text."""
+    caption_mixture: CaptionMixture | None = None
+    """How often short and dense captions, and those that came with clips, are taken; without, all wordings alike."""
     is_uniform_sampling: bool = True
     """Draw the timesteps of a step's samples, over all processes, one from each equal part of 0..999 (paper 3.3)."""
     uses_bfloat16: bool = False

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cogvideox.chat.caption_style import write_style
 from cogvideox.diffusion.loss import velocity_losses
 from cogvideox.diffusion.noise_schedule import NoiseSchedule
 from cogvideox.diffusion.prediction import add_noise, velocity_from_clean_and_noise
@@ -157,7 +158,7 @@ class TransformerStep:
             if loaded is None:
                 continue
             number += 1
-            text = self.texts.get([self.data.source.table.captions[sample.row][0]]).to(self.world.device)
+            text = self.texts.get([self.data.caption(sample.row)]).to(self.world.device)
             for timestep in self.recipe.validation.train_timesteps:
                 segments, targets = make_segments(
                     [loaded], torch.tensor([timestep]), text, self.noise_schedule, self.world.device
@@ -222,9 +223,8 @@ class TransformerStep:
         clips = held_out if len(held_out) else self.plan.clips[index]
         num_prompts = len(settings.prompts) or settings.num_prompts
         rows = [int(clips.rows[number % len(clips)]) for number in range(num_prompts)]
-        captions = self.data.source.table.captions
         return SampleRequest(
-            prompts=settings.prompts or [captions[row][0] for row in rows],
+            prompts=settings.prompts or [self.data.caption(row) for row in rows],
             shape=(channels, num_padding_frames + time, height, width),
             num_padding_frames=num_padding_frames,
             fps=stage.fps,
@@ -254,6 +254,8 @@ class TransformerStep:
             if self.world.is_main:
                 config = self.plan.configs[self._stage]
                 save_checkpoint(directory, state, self.recipe, self.configs, config, self.data.autoencoder)
+                if self.data.caption_style is not None:
+                    write_style(directory, self.data.caption_style)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, gathered from all processes; only the main one has it whole."""

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cogvideox.data.clip_index import read_index, write_shards
+from cogvideox.data import clip_index
+from cogvideox.data.clip_index import generated_captions, read_index, replace_captions, write_shards
 from cogvideox.data.clips import ClipShape, fit_clip
 from cogvideox.errors import MissingPackageError
 from cogvideox.media.reading import read_frames
@@ -197,3 +198,53 @@ def test_without_pyarrow_it_is_said_what_to_install(tmp_path: Path, monkeypatch:
         read_index(tmp_path)
     with pytest.raises(MissingPackageError, match="pyarrow"):
         write_shards(tmp_path, [])
+
+
+def test_generated_captions_stand_beside_the_clips_own(tmp_path: Path, media: list[Path]) -> None:
+    write_shards(
+        tmp_path, [("a", media[0], ["an a"], {"beauty": 1}), ("b", media[1], [], {}), ("c", media[2], ["c"], {})]
+    )
+    assert (
+        replace_captions(tmp_path, {"a": [("short", "s"), ("dense", "a long a")], "b": [("dense", "b")], "z": []}) == 2
+    )
+    table = read_index(tmp_path).table
+    assert table.captions == (("an a", "s", "a long a"), ("b",), ("c",))
+    assert [table.kinds(row) for row in range(3)] == [("own", "short", "dense"), ("dense",), ("own",)]
+    assert table.scores["beauty"][0] == 1
+    before = [(tmp_path / name).read_bytes() for name in ("index.parquet", "captions.parquet")]
+    assert replace_captions(tmp_path, generated_captions(tmp_path)) == 0
+    assert before == [(tmp_path / name).read_bytes() for name in ("index.parquet", "captions.parquet")]
+    assert replace_captions(tmp_path, {"a": [("dense", "another a")], "b": []}) == 2
+    assert read_index(tmp_path, needs_captions=False).table.captions == (("an a", "another a"), ("",), ("c",))
+    assert pq.read_table(tmp_path / "captions.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize("num_writes", [0, 1, 2])
+def test_captions_are_the_old_or_the_new_ones_wherever_writing_stops(
+    tmp_path: Path, media: list[Path], monkeypatch: pytest.MonkeyPatch, num_writes: int
+) -> None:
+    write_shards(tmp_path, [("a", media[0], ["an a"], {}), ("b", media[1], ["a b"], {})])
+    replace_captions(tmp_path, {"a": [("dense", "old a")], "b": [("dense", "old b")]})
+    written: list[Path] = []
+    real = clip_index.replacing
+
+    def stopping(path: Path):
+        if len(written) == num_writes:
+            raise OSError("stopped")
+        written.append(path)
+        return real(path)
+
+    monkeypatch.setattr(clip_index, "replacing", stopping)
+    with pytest.raises(OSError, match="stopped"):
+        replace_captions(tmp_path, {"a": [("dense", "new a")], "b": [("dense", "new b")]})
+    when = "old" if num_writes < 2 else "new"
+    assert read_index(tmp_path).table.captions == (("an a", f"{when} a"), ("a b", f"{when} b"))
+
+
+def test_an_unknown_kind_of_caption_is_refused(tmp_path: Path, media: list[Path]) -> None:
+    write_shards(tmp_path, [("a", media[0], ["an a"], {})])
+    path = tmp_path / "captions.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(2, "kind", [["long"]]), path)
+    with pytest.raises(ValueError, match=r"column kind: expected own, short, dense, got 'long'"):
+        read_index(tmp_path)

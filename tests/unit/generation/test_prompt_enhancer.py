@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cogvideox.chat.caption_style import CaptionStyle
 from cogvideox.errors import FetchError
 from cogvideox.generation import prompt_enhancer
 from cogvideox.generation.prompt_enhancer import (
@@ -45,6 +46,16 @@ def test_caption_is_asked_for_with_rules_and_examples() -> None:
     assert "at most 150 words" in system["content"]
     assert [message["role"] for message in examples] == ["user", "assistant"] * 2
     assert last == {"role": "user", "content": "Idea: a fox"}
+
+
+def test_the_style_of_the_models_captions_is_asked_for() -> None:
+    style = CaptionStyle(max_words=40, examples=(("a cat", "A cat sits on a wall."),))
+    with serve(says("A red fox trots.")) as chat:
+        EndpointEnhancer(chat.url, "small", style=style).enhance("a fox")
+    system, idea, caption, last = chat.requests[0]["messages"]
+    assert "at most 40 words" in system["content"]
+    assert (idea["content"], caption["content"]) == ("Idea: a cat", "A cat sits on a wall.")
+    assert last["content"] == "Idea: a fox"
 
 
 def test_examples_obey_the_rules() -> None:

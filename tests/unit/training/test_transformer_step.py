@@ -4,14 +4,21 @@ import dataclasses
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, multiprocessing
 
 from cogvideox import VideoGenerator
+from cogvideox.chat.caption_style import CaptionStyle, read_style, write_style
+from cogvideox.data.caption_mixture import CaptionMixture
+from cogvideox.data.clip_folder import open_clips
+from cogvideox.data.clip_index import replace_captions, write_shards
 from cogvideox.diffusion.loss import velocity_losses
+from cogvideox.media.video import write_video
 from cogvideox.models.transformer import ExpertTransformer
 from cogvideox.training.curriculum import Stage
+from cogvideox.training.training_data import TrainingData
 from cogvideox.training.transformer_parts import widen_for_images
 from cogvideox.training.transformer_recipe import (
     DataSettings,
@@ -393,6 +400,30 @@ def test_clips_can_be_encoded_when_they_are_needed(start: Path, tmp_path: Path) 
     assert "validation_loss" in validated.validate()
     with pytest.raises(ValueError, match="scaling_factor: expected a number"):
         dataclasses.replace(recipe, start=None, autoencoder="x", text_encoder="x", scaling_factor=None)
+
+
+def test_kinds_of_captions_are_mixed_and_their_style_goes_with_the_model(start: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        write_video(tmp_path / f"{number}.mp4", iter([np.full((9, 32, 48, 3), 50 * number, np.uint8)]), fps=8)
+    write_shards(tmp_path / "set", [(f"{n}", tmp_path / f"{n}.mp4", [f"own {n}"], {}) for n in range(4)])
+    replace_captions(tmp_path / "set", {f"{n}": [("short", f"short {n}"), ("dense", f"dense {n}")] for n in range(3)})
+    style = CaptionStyle(max_words=2, examples=(("short 1", "dense 1"),))
+    write_style(tmp_path / "set", style)
+    recipe = make_recipe(
+        start,
+        data=DataSettings(folder=str(tmp_path / "set")),
+        stages=(dataclasses.replace(STAGE, max_duration_s=1),),
+        caption_mixture=CaptionMixture(own=0, short=1, dense=3),
+        caption_dropout=0.0,
+        has_cached_text=True,
+    )
+    step = TransformerStep(TrainingData(recipe, open_clips(tmp_path / "set")))
+    seen = [loaded.caption for index in range(12) for pack in step.make_batch(index).packs for loaded in pack]
+    assert {caption.split()[0] for caption in seen if not caption.endswith("3")} == {"short", "dense"}
+    assert {caption for caption in seen if caption.endswith("3")} == {"own 3"}
+    assert sum(caption.startswith("dense") for caption in seen) > sum(caption.startswith("short") for caption in seen)
+    step.save_checkpoint(tmp_path / "checkpoint")
+    assert read_style(tmp_path / "checkpoint") == style
 
 
 def test_captions_are_encoded_once(start: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cogvideox.chat.caption_style import read_style, write_style
 from cogvideox.component_files import write_atomically
-from cogvideox.data.clip_index import INDEX_NAME, write_shards
+from cogvideox.data.clip_index import INDEX_NAME, generated_captions, replace_captions, write_shards
 from cogvideox.data.curation.analysis import missing_parts
 from cogvideox.data.curation.copies import (
     COLUMNS,
@@ -24,7 +25,7 @@ from cogvideox.data.curation.copies import (
 )
 from cogvideox.data.curation.copy_search import MeasuredRows, alike_among, contamination_of, copies_among
 from cogvideox.data.curation.curation_report import write_curation_report
-from cogvideox.data.curation.engine import EngineName, Task, run_inline, run_ray
+from cogvideox.data.curation.engine import EngineName, Task, Worker, run_inline, run_ray
 from cogvideox.data.curation.plan import CurationPlan
 from cogvideox.data.curation.policy import POLICY_NAME, ClipScores, Policy, policy_toml, write_policy
 from cogvideox.data.curation.recipe import CurationRecipe, PreviewSettings
@@ -300,10 +301,15 @@ def _run(
 ) -> dict[str, str]:
     if not tasks:
         return {}
-    folder = store.folder.absolute()
+    make_worker = partial(Worker, plan, str(store.folder.absolute()))
     if engine == "inline":
-        return run_inline(plan, folder, tasks, on_progress)
-    return run_ray(plan, folder, tasks, on_progress, address=ray_address)
+        answers = run_inline(make_worker, tasks, on_progress)
+    else:
+        answers = run_ray(make_worker, tasks, on_progress, address=ray_address)
+    failed: dict[str, str] = {}
+    for answer in answers:
+        failed |= answer
+    return failed
 
 
 def _forget_failed(plan: CurationPlan, store: Store, digests: Sequence[str]) -> None:
@@ -379,9 +385,18 @@ def _write_dataset(
     made.mkdir(parents=True)
     if entries:
         write_shards(made, entries, max_shard_bytes=plan.recipe.max_shard_mib * 2**20)
+        if (folder / INDEX_NAME).is_file():
+            _keep_captions(folder, made)
     write_policy(made / POLICY_NAME, policy)
     (made / CONTENT_NAME).write_text(content)
     replace_folder(folder)
+
+
+def _keep_captions(old: Path, new: Path) -> None:
+    """Give the clips of a training set the captions that they were given in the one before."""
+    replace_captions(new, generated_captions(old))
+    if (style := read_style(old)) is not None:
+        write_style(new, style)
 
 
 def _captions(
