@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from cogvideox.chat.caption_style import CaptionStyle, read_style, write_style
 from cogvideox.cli import main
 from cogvideox.data.clip_folder import open_clips
+from cogvideox.data.clip_index import generated_captions, replace_captions
 from cogvideox.data.clips import ClipShape
 from cogvideox.data.curation import curate as curate_module
 from cogvideox.data.curation.recipe import CurationRecipe
@@ -433,6 +435,18 @@ def test_another_policy_measures_nothing_and_writes_only_the_clips_that_it_adds(
     assert not changed_files(published(curated.out), published(made.out))
 
 
+def test_captions_stay_with_their_clips_when_others_join_them(curated: Curated, tmp_path: Path, capsys) -> None:
+    made = curated.copy(tmp_path / "a")
+    clip_id = next(clip["clip_id"] for clip in made.clips() if clip["is_kept"])
+    given = {clip_id: [("short", "it moves"), ("dense", "It moves, and how.")]}
+    replace_captions(made.out / "dataset", given)
+    write_style(made.out / "dataset", CaptionStyle(max_words=4))
+    num_clips = len(generated_captions(made.out / "dataset"))
+    made.curate_again(capsys, "--set", "policy.rules.0.min=0")
+    assert num_clips == 1 and generated_captions(made.out / "dataset") == given
+    assert read_style(made.out / "dataset") == CaptionStyle(max_words=4)
+
+
 def test_what_a_recipe_no_longer_measures_is_no_longer_there(curated: Curated, tmp_path: Path, capsys) -> None:
     made = curated.copy(tmp_path / "a")
     (made.videos / "people_av1.mkv").unlink()  # so that tables of before have other rows
@@ -587,8 +601,8 @@ def test_ray_data_is_told_where_files_are_whatever_folder_its_workers_are_in(
 ) -> None:
     told: list[Path] = []
 
-    def refuse(plan: object, store_folder: Path, tasks: list[Any], *_: object, **__: object) -> None:
-        told.extend([store_folder, *(Path(task.path) for task in tasks)])
+    def refuse(make_worker: Any, tasks: list[Any], *_: object, **__: object) -> None:
+        told.extend([Path(make_worker.args[1]), *(Path(task.path) for task in tasks)])
         raise ValueError("enough")
 
     monkeypatch.setattr(curate_module, "run_ray", refuse)

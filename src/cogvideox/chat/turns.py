@@ -31,7 +31,7 @@ class Answer:
     is_cut: bool = False
     """Whether it had more to say than its tokens allowed."""
     num_input_tokens: int = 0
-    """That the model read, as it counts them itself; 0 if it does not say."""
+    """That the model read, as it counts them itself, in tries that were no use too; 0 if it does not say."""
     num_output_tokens: int = 0
     """That it wrote, thoughts included."""
 

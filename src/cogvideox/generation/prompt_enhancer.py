@@ -150,7 +150,16 @@ class EndpointEnhancer:
         limit: TokenLimit | None = None,
         style: CaptionStyle | None = None,
     ) -> None:
-        self._chat = EndpointModel(url, model, api_key, timeout_s=timeout_s, max_tokens=max_tokens)
+        # Somebody waits: a late answer is not asked for again, and an empty one is told for what it is.
+        self._chat = EndpointModel(
+            url,
+            model,
+            api_key,
+            timeout_s=timeout_s,
+            max_tokens=max_tokens,
+            retries_timeouts=False,
+            retries_empty=False,
+        )
         self._limit, self._style = limit, style
 
     def __repr__(self) -> str:
