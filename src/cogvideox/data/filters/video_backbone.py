@@ -6,7 +6,7 @@ Axes: T frames, H W rows and columns, D width of the language model.
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cogvideox.chat.turns import Turn
 from cogvideox.component_files import parse_dtype
 from cogvideox.data.libraries import has_torchvision, transformers
 from cogvideox.errors import MissingPackageError
@@ -35,6 +36,8 @@ NO_PART = ("generation_config.json", "README.txt")
 """Of those, what no feature depends on."""
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+NO_THOUGHTS: dict[str, Any] = {"enable_thinking": False}
+"""To chat templates that know it: answers begin without."""
 SHOWN_FPS = 2.0
 """The rate that models are told which ask for one; it is the same for every clip."""
 
@@ -105,19 +108,14 @@ class VideoBackbone:
 
         folder = backbone_folder(settings) if folder is None else folder
         library = transformers()
-        flags = {"local_files_only": True, "trust_remote_code": settings.trusts_remote_code}
+        flags: dict[str, Any] = {"local_files_only": True, "trust_remote_code": settings.trusts_remote_code}
         with quiet_transformers():
-            config = _guarded(folder, library.AutoConfig.from_pretrained, **flags)
+            config = read_guarded(folder, library.AutoConfig.from_pretrained, **flags)
             _check_kind(library, config, folder)
             processor, frames_as = _read_processor(library, config, folder, settings, flags)
             options = {"dtype": parse_dtype(dtype), "use_safetensors": True, "output_loading_info": True}
-            model, found = _guarded(folder, library.AutoModelForImageTextToText.from_pretrained, **options, **flags)
-        if found["missing_keys"]:
-            missing = sorted(found["missing_keys"])
-            raise ValueError(
-                f"backbone {folder}: expected all weights, got none of {missing[:3]} ({len(missing)}); download it "
-                "again"
-            )
+            model, found = read_guarded(folder, library.AutoModelForImageTextToText.from_pretrained, **options, **flags)
+        require_all_weights(found, folder)
         model.config.get_text_config().use_cache = False
         model.requires_grad_(False)
         return cls(model.eval().to(device), processor, settings, folder, frames_as)
@@ -129,22 +127,13 @@ class VideoBackbone:
 
     def block_layers(self, *, has_mlp: bool) -> list[str]:
         """Return the names of the linear layers in the blocks of the language model: of attention, and of the rest."""
-        from torch import nn
-
         num_blocks = int(self.model.config.get_text_config().num_hidden_layers)
-        names = {module: name for name, module in self.model.named_modules()}
-        prefix = names[self.model.get_decoder()]
-        for module, name in names.items():
-            is_inside = not prefix or name.startswith(f"{prefix}.")
-            if is_inside and isinstance(module, nn.ModuleList) and len(module) == num_blocks:
-                found = [f"{name}.{inner}" for inner, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-                chosen = [layer for layer in found if has_mlp or "attn" in layer or "attention" in layer]
-                if chosen:
-                    return chosen
-        raise ValueError(
-            f"backbone {self.folder}: expected a language model of {num_blocks} blocks with linear layers, got "
-            f"{type(self.model).__name__} without"
-        )
+        return linear_layers(self.model, self.model.get_decoder(), num_blocks, self.folder, has_mlp=has_mlp)
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of its processor."""
+        return self._processor.tokenizer
 
     def inputs(self, frames: NDArray[np.uint8], question: str) -> "dict[str, Tensor]":
         """Return what the model takes for frames (T, H, W, 3) RGB and a question, on its device.
@@ -152,27 +141,81 @@ class VideoBackbone:
         Raises:
             ValueError: its processor or its chat template has no place for the frames.
         """
+        video = self.frames_as == "video"
+        parts = [{"type": "video", "video": frames}] if video else _image_parts(frames)
+        messages = [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
+        return self._prepare(messages, [_video_facts(frames, SHOWN_FPS)] if video else [], len(frames))
+
+    def conversation(self, turns: Sequence[Turn], *, shown_fps: float = SHOWN_FPS) -> "dict[str, Tensor]":
+        """Return what the model takes to answer the last turn, on its device.
+
+        Args:
+            turns: the pictures of one are frames of one clip, in order; a single one is shown as a picture by models
+                that take pictures too.
+            shown_fps: the rate that models are told which ask for one.
+
+        Raises:
+            ValueError: its processor or its chat template has no place for the frames.
+        """
+        messages, facts = self._messages(turns, shown_fps)
+        return self._prepare(messages, facts, sum(len(turn.images) for turn in turns), **self._no_thoughts())
+
+    def written(self, turns: Sequence[Turn], *, is_answered: bool) -> str:
+        """Return a conversation as the chat template writes it, a place in it for each picture or video.
+
+        The last turn is the answer if ``is_answered``; if not, the answer is begun.
+        """
+        messages, _ = self._messages(turns, SHOWN_FPS)
+        return self._processor.apply_chat_template(
+            messages, add_generation_prompt=not is_answered, tokenize=False, **self._template(), **self._no_thoughts()
+        )
+
+    def _messages(self, turns: Sequence[Turn], fps: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return turns as transformers takes them, and facts about the videos in them."""
+        messages, facts = [], []
+        takes_pictures = bool(getattr(self._processor, "image_processor", None))
+        for turn in turns:
+            parts: list[dict[str, Any]] = []
+            if turn.images and self.frames_as == "video" and not (len(turn.images) == 1 and takes_pictures):
+                frames = np.stack(turn.images)
+                parts = [{"type": "video", "video": frames}]
+                facts.append(_video_facts(frames, fps))
+            elif turn.images:
+                parts = _image_parts(turn.images)
+            messages.append({"role": turn.role, "content": [*parts, {"type": "text", "text": turn.text}]})
+        return messages, facts
+
+    def _template(self) -> dict[str, Any]:
+        # Passed only if the processor has none: some choose another one for videos by themselves.
+        return {} if self._processor.chat_template else {"chat_template": self._processor.tokenizer.chat_template}
+
+    def _no_thoughts(self) -> dict[str, Any]:
+        """Return what keeps a chat template from thoughts. Not of all: processors warn of what a template knows not."""
+        known = str(self._processor.chat_template or self._processor.tokenizer.chat_template)
+        return NO_THOUGHTS if next(iter(NO_THOUGHTS)) in known else {}
+
+    def _prepare(
+        self, messages: list[dict[str, Any]], facts: list[dict[str, Any]], num_frames: int, **written: Any
+    ) -> "dict[str, Tensor]":
         import torch
 
         from cogvideox.models.text_encoder import quiet_transformers
 
-        parts, options = _video_parts(frames) if self.frames_as == "video" else _image_parts(frames)
-        messages = [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
-        template = self._processor.chat_template or self._processor.tokenizer.chat_template
+        options = {"do_sample_frames": False, "video_metadata": facts} if facts else {}
         flags = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
         with quiet_transformers():
             try:
-                # Passed only if the processor has none: some choose another one for videos by themselves.
-                given = {} if self._processor.chat_template else {"chat_template": template}
-                made = self._processor.apply_chat_template(messages, processor_kwargs=options, **flags, **given)
+                made = self._processor.apply_chat_template(
+                    messages, processor_kwargs=options, **flags, **self._template(), **written
+                )
             except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise ValueError(
-                    f"backbone {self.folder}: its processor could not take {len(frames)} frames as {self.frames_as} "
+                    f"backbone {self.folder}: its processor could not take {num_frames} frames as {self.frames_as} "
                     f"({reason})"
                 ) from error
         tensors = {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
-        if not any("pixel" in name for name in tensors):
+        if num_frames and not any("pixel" in name for name in tensors):
             raise ValueError(f"backbone {self.folder}: its chat template has no place for {self.frames_as}")
         dtype, device = self.model.dtype, self.model.device
         return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in tensors.items()}
@@ -256,8 +299,42 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     return whole.hexdigest()
 
 
-def _guarded(folder: Path, read: Any, **flags: Any) -> Any:
-    """Return what a reader of transformers makes of a folder."""
+def linear_layers(model: Any, stack: Any, num_blocks: int, folder: Path, *, has_mlp: bool) -> list[str]:
+    """Return the names of the linear layers in the blocks of a part of a model: of attention, and of the rest."""
+    from torch import nn
+
+    names = {module: name for name, module in model.named_modules()}
+    prefix = names[stack]
+    for module, name in names.items():
+        is_inside = not prefix or name.startswith(f"{prefix}.")
+        if is_inside and isinstance(module, nn.ModuleList) and len(module) == num_blocks:
+            found = [f"{name}.{inner}" for inner, layer in module.named_modules() if _is_linear(layer)]
+            chosen = [layer for layer in found if has_mlp or "attn" in layer.lower() or "attention" in layer.lower()]
+            if chosen:
+                return chosen
+    raise ValueError(
+        f"backbone {folder}: expected a language model of {num_blocks} blocks with linear layers, got "
+        f"{type(model).__name__} without"
+    )
+
+
+def _is_linear(layer: Any) -> bool:
+    from torch import nn
+
+    return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"  # as GPT-2 writes it
+
+
+def require_all_weights(found: Mapping[str, Any], folder: Path) -> None:
+    """Raise ValueError if transformers found only some of a model's weights, as its loading info says."""
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ValueError(
+            f"backbone {folder}: expected all weights, got none of {missing[:3]} ({len(missing)}); download it again"
+        )
+
+
+def read_guarded(folder: Path, read: Any, *, what: str = "video-language model", **flags: Any) -> Any:
+    """Return what a reader of transformers makes of a folder. Raises ValueError if it cannot."""
     try:
         return read(folder, **flags)
     except (MemoryError, ImportError):
@@ -266,7 +343,7 @@ def _guarded(folder: Path, read: Any, **flags: Any) -> Any:
         if "out of memory" in str(error).lower():
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"backbone {folder}: no usable video-language model ({reason})") from None
+        raise ValueError(f"backbone {folder}: no usable {what} ({reason})") from None
 
 
 def _check_kind(library: Any, config: Any, folder: Path) -> None:
@@ -286,7 +363,7 @@ def _read_processor(
 ) -> tuple[Any, FramesAs]:
     wanted = settings.frames_as
     try:
-        processor = _guarded(folder, library.AutoProcessor.from_pretrained, **flags)
+        processor = read_guarded(folder, library.AutoProcessor.from_pretrained, **flags)
     except ImportError as error:
         if has_torchvision():
             raise ValueError(f"backbone {folder}: its processor cannot be loaded ({error})") from None
@@ -316,7 +393,7 @@ def _without_video(library: Any, config: Any, folder: Path, flags: dict[str, Any
         raise ValueError(f"backbone {folder}: transformers knows no processor for type {config.model_type}")
     readers = {"tokenizer": library.AutoTokenizer, "image_processor": library.AutoImageProcessor}
     parts = [
-        _guarded(folder, readers[name].from_pretrained, **flags) if name in readers else None
+        read_guarded(folder, readers[name].from_pretrained, **flags) if name in readers else None
         for name in kind.get_attributes()
     ]
     values, _ = kind.get_processor_dict(folder, local_files_only=True)
@@ -330,12 +407,11 @@ def _without_video(library: Any, config: Any, folder: Path, flags: dict[str, Any
     return Pictures.from_args_and_dict(parts, values)
 
 
-def _video_parts(frames: NDArray[np.uint8]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _video_facts(frames: NDArray[np.uint8], fps: float) -> dict[str, Any]:
     count = len(frames)
-    facts = {"total_num_frames": count, "fps": SHOWN_FPS, "frames_indices": list(range(count))}
-    facts |= {"duration": count / SHOWN_FPS, "height": frames.shape[1], "width": frames.shape[2]}
-    return [{"type": "video", "video": frames}], {"do_sample_frames": False, "video_metadata": [facts]}
+    facts = {"total_num_frames": count, "fps": fps, "frames_indices": list(range(count))}
+    return facts | {"duration": count / fps, "height": frames.shape[1], "width": frames.shape[2]}
 
 
-def _image_parts(frames: NDArray[np.uint8]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    return [{"type": "image", "image": Image.fromarray(frame)} for frame in frames], {}
+def _image_parts(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[dict[str, Any]]:
+    return [{"type": "image", "image": Image.fromarray(frame)} for frame in frames]
