@@ -19,6 +19,7 @@ ALLOWED = {
     "checkpoints": ROOT | {"models", "diffusion"},
     "generation": ROOT | {"models", "diffusion", "media", "chat", "parallel", "checkpoints"},
     "data": ROOT | {"models", "media", "chat", "checkpoints"},
+    "serving": ROOT | {"models", "diffusion", "media", "chat", "parallel", "checkpoints", "generation"},
     "evaluation": ROOT | {"models", "diffusion", "media", "checkpoints", "generation", "data"},
     "training": ROOT
     | {"models", "diffusion", "media", "chat", "parallel", "checkpoints", "generation", "data", "evaluation"},

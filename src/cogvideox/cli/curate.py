@@ -3,13 +3,13 @@
 import dataclasses
 from json import dumps as json_text  # json is the name of a flag
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from cogvideox.cli.output import OK, PARTLY_FAILED, StepProgress, print_json
+from cogvideox.cli.output import OK, PARTLY_FAILED, PartsProgress, print_json
 
 if TYPE_CHECKING:
     from cogvideox.data.curation.recipe import CurationRecipe
@@ -62,7 +62,7 @@ def curate(
     if inline and ray_address is not None:
         raise ValueError("--inline: expected without --ray-address, because it works in this process alone")
     settings = _read(recipe, inputs, overrides)
-    with _Parts() as on_progress:
+    with PartsProgress() as on_progress:
         result = run(
             settings,
             out,
@@ -242,27 +242,3 @@ def _find(curation: "Curation", clip: str) -> int:
 
 def _time(seconds: float) -> str:
     return f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds:.0f} s"
-
-
-class _Parts:
-    """A progress bar for each part of a curation, one after the other."""
-
-    def __init__(self) -> None:
-        self._label = ""
-        self._progress: StepProgress | None = None
-
-    def __enter__(self) -> "_Parts":
-        return self
-
-    def __call__(self, label: str, num_done: int, num_all: int) -> None:
-        if label != self._label:
-            self.__exit__()
-            self._label, self._progress = label, StepProgress(label)
-            self._progress.__enter__()
-        assert self._progress is not None
-        self._progress(num_done, num_all)
-
-    def __exit__(self, *_: Any) -> None:
-        if self._progress is not None:
-            self._progress.__exit__()
-            self._progress = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -134,6 +134,60 @@ def reconstruction(
             autoencoder, num_clips=num_clips, seed=seed, art=art, batch_size=batch_size, on_progress=progress
         )
     _print_report(report_reconstruction(scores), {"model": model, "seed": seed}, as_json=json)
+    return OK
+
+
+def captions(
+    *,
+    stage: Literal["captioner", "summariser"] = "captioner",
+    model: str = "",
+    num_clips: int = 500,
+    seed: int = 0,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Score whether captions of clips that were never trained say who does what where.
+
+    A captioner sees held-out renders, also through H.264 files, larger and longer; a summariser reads captions of such
+    clips and is compared with its teacher, the merger.
+
+    Parameters
+    ----------
+    stage
+        What the student does.
+    model
+        Folder that ``cogvideox train captioner`` or ``summariser`` wrote; the packaged one without.
+    num_clips
+        How many clips.
+    seed
+        Of the clips.
+    json
+        End standard output with one JSON object instead of a table.
+    """
+    from cogvideox.data.captioning.recipe import BackendSettings
+    from cogvideox.data.captioning.students import open_student
+    from cogvideox.data.stage_world import load_fluent_art
+    from cogvideox.evaluation import caption_students
+
+    art = load_fluent_art()
+    student = open_student(model, BackendSettings(name="student", kind="student", model=model), task=stage)
+    with StepProgress("caption clips") as progress:
+        if stage == "captioner":
+            result = caption_students.evaluate_captioner(
+                student, num_clips=num_clips, seed=seed, art=art, on_progress=progress
+            )
+            notes, verdict = (
+                [caption_students.required_note()],
+                {"meets_requirements": result.rows["renders"].meets_requirements()},
+            )
+        else:
+            result = caption_students.evaluate_summariser(
+                student, num_clips=num_clips, seed=seed, art=art, on_progress=progress
+            )
+            loss = caption_students.largest_loss(result)
+            notes = [f"required: at most {caption_students.MAX_LOSS:.0%} less than the teacher; here {loss:.1%}"]
+            verdict = {"meets_requirements": loss <= caption_students.MAX_LOSS, "largest_loss": loss}
+    report = caption_students.report_captions(result, f"{stage}, facts said", notes)
+    _print_report(report, {"stage": stage, "model": model, "seed": seed} | verdict, as_json=json)
     return OK
 
 

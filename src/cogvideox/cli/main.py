@@ -8,6 +8,8 @@ from rich.console import Console
 
 import cogvideox
 from cogvideox.cli import (
+    caption,
+    caption_compare,
     convert,
     curate,
     evaluate,
@@ -24,7 +26,7 @@ from cogvideox.cli.output import exit_code_of, report_error
 
 app = cyclopts.App(
     name="cogvideox",
-    help="Text-to-video with CogVideoX: generate, reconstruct, models, convert, curate, label, train, evaluate.",
+    help="Text-to-video with CogVideoX: generate, reconstruct, convert, curate, label, caption, train, evaluate.",
     version=cogvideox.__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -47,6 +49,8 @@ train_app.command(train.text_encoder)
 train_app.command(train.transformer)
 train_app.command(train.judge)
 train_app.command(train.filters)
+train_app.command(train.summariser)
+train_app.command(train.captioner)
 app.command(train_app)
 app.command(train.encode)
 
@@ -64,9 +68,16 @@ label_app.command(label.agreement)
 label_app.command(negatives.negatives)
 app.command(label_app)
 
+caption_app = cyclopts.App(name="caption")
+caption_app.default(caption.caption)
+caption_app.command(caption.explain)
+caption_app.command(caption_compare.compare)
+app.command(caption_app)
+
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
 evaluate_app.command(evaluate.prompt_following)
 evaluate_app.command(evaluate.reconstruction)
+evaluate_app.command(evaluate.captions)
 evaluate_app.command(evaluate.gallery)
 app.command(evaluate_app)
 

@@ -134,3 +134,28 @@ class StepProgress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class PartsProgress:
+    """A progress bar for each part of a long run, one after the other."""
+
+    def __init__(self) -> None:
+        self._label = ""
+        self._progress: StepProgress | None = None
+
+    def __enter__(self) -> "PartsProgress":
+        return self
+
+    def __call__(self, label: str, num_done: int, num_all: int) -> None:
+        """Show that ``num_done`` of ``num_all`` are done of a part."""
+        if label != self._label:
+            self.__exit__()
+            self._label, self._progress = label, StepProgress(label)
+            self._progress.__enter__()
+        assert self._progress is not None
+        self._progress(num_done, num_all)
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.__exit__()
+            self._progress = None

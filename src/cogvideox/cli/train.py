@@ -15,9 +15,12 @@ from cogvideox.cli.output import OK, StepProgress, print_json, warnings_shown
 from cogvideox.machine import cache_folder
 
 if TYPE_CHECKING:
+    from cogvideox.data.captioning.students import StudentTask
     from cogvideox.parallel.world import World
     from cogvideox.training.filter_figures import FilterResult
     from cogvideox.training.loop import TrainStep
+    from cogvideox.training.lora_student_step import LoraStudentStep
+    from cogvideox.training.student_recipe import CaptionerRecipe, SummariserRecipe
     from cogvideox.training.training_data import TrainingData
 
 DEFAULT_FILTERS = Path("filters")
@@ -147,6 +150,54 @@ def judge(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", ove
 
     settings = read_recipe(recipe, JudgeRecipe, overrides or ())
     return _run(JudgeStep(settings, torch.device(device)), settings, recipe, run_dir)
+
+
+def summariser(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
+    """Train a model that makes one dense caption of a short one and of captions of frames, as a teacher does.
+
+    With form = "lora" it adapts a language model of transformers on what ``cogvideox caption`` exported; with form =
+    "small" it trains a small one from scratch on the stage world. ``cogvideox caption`` serves the result: a backend of
+    the kind "student", whose model is the folder ``checkpoint`` in the run folder. Parameters as for ``train
+    autoencoder``.
+    """
+    from cogvideox.machine import parse_device
+    from cogvideox.settings import read_recipe
+    from cogvideox.training.student_recipe import SummariserRecipe
+
+    settings = read_recipe(recipe, SummariserRecipe, overrides or ())
+    if settings.form == "lora":
+        return _run(_lora_student(settings, "summariser", device), settings, recipe, run_dir)
+    from cogvideox.training.summariser_step import SmallSummariserStep
+
+    return _run(SmallSummariserStep(settings, parse_device(device)), settings, recipe, run_dir)
+
+
+def captioner(recipe: Path, *, run_dir: Path | None = None, device: str = "cpu", overrides: Overrides = None) -> int:
+    """Train a model that makes a dense caption of a clip's frames, as the whole chain of teachers does.
+
+    With form = "lora" it adapts a model of transformers that takes pictures or videos; otherwise as for ``train
+    summariser``. Parameters as for ``train autoencoder``.
+    """
+    from cogvideox.machine import parse_device
+    from cogvideox.settings import read_recipe
+    from cogvideox.training.student_recipe import CaptionerRecipe
+
+    settings = read_recipe(recipe, CaptionerRecipe, overrides or ())
+    if settings.form == "lora":
+        return _run(_lora_student(settings, "captioner", device), settings, recipe, run_dir)
+    from cogvideox.training.captioner_step import SmallCaptionerStep
+
+    return _run(SmallCaptionerStep(settings, parse_device(device)), settings, recipe, run_dir)
+
+
+def _lora_student(
+    settings: "SummariserRecipe | CaptionerRecipe", task: "StudentTask", device: str
+) -> "LoraStudentStep":
+    from cogvideox.machine import parse_device
+    from cogvideox.training.lora_student_step import LoraStudentStep
+
+    with warnings_shown(Console(stderr=True, highlight=False)):
+        return LoraStudentStep(settings.lora, settings.run, task, parse_device(device))
 
 
 def filters(

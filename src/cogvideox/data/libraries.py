@@ -90,6 +90,18 @@ def peft() -> Any:
     return peft
 
 
+def py3langid() -> Any:
+    """Return py3langid, which tells languages and holds its model."""
+    try:
+        import py3langid
+        import py3langid.langid
+    except ImportError:
+        raise MissingPackageError(
+            "telling the language of captions needs py3langid: pip install 'cogvideox[data]' (or py3langid)"
+        ) from None
+    return py3langid
+
+
 def has_torchvision() -> bool:
     """Whether torchvision is installed, which transformers needs to prepare videos."""
     return importlib.util.find_spec("torchvision") is not None

@@ -7,6 +7,7 @@ from typing import Literal
 
 from cogvideox.training.learning_rate import require_positive
 from cogvideox.training.loop import RunSettings
+from cogvideox.training.lora_student_recipe import LoraStudentSettings
 
 StudentForm = Literal["lora", "small"]
 """A low-rank adaptation of a model of transformers, or a small model from scratch on the stage world."""
@@ -17,14 +18,14 @@ class SmallTextSettings:
     """A T5 model from scratch, or the decoder of one."""
 
     width: int = 192
-    num_encoder_layers: int = 3
-    num_decoder_layers: int = 3
+    num_encoder_layers: int = 2
+    num_decoder_layers: int = 2
     num_heads: int = 4
     head_width: int = 48
     feed_forward_width: int = 512
-    vocab_size: int = 640
+    vocab_size: int = 272
     """Of the tokenizer, which is trained on captions of the kind that are learnt."""
-    dropout: float = 0.1
+    dropout: float = 0.0
     max_input_tokens: int = 320
     max_output_tokens: int = 144
 
@@ -57,8 +58,8 @@ class SmallVideoSettings:
     """Largest standard deviation of the noise, of a range of 2."""
     max_codec_step: float = 0.25
     """Coarsest rounding of the 8x8 blocks' frequencies, of a range of 2: what a video codec does to a picture."""
-    recognition_weight: float = 0.5
-    """Of naming actor, action, place and the others from pooled features, which is learnt beside the captions."""
+    recognition_weight: float = 1.0
+    """Of naming actor, action, place and the others, which is learnt beside the captions; its mean over the kinds."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or min(self.widths) < 1:
@@ -75,8 +76,16 @@ class SummariserRecipe:
 
     run: RunSettings
     form: StudentForm = "lora"
+    lora: LoraStudentSettings = field(default_factory=LoraStudentSettings)
+    """For the form "lora"."""
     small: SmallTextSettings = field(default_factory=SmallTextSettings)
     """For the form "small"."""
+    generic_share: float = 0.3
+    """For the form "small": captions of things that the stage world does not have, on which copying is learnt."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.generic_share <= 1:
+            raise ValueError(f"generic_share: expected 0 to 1, got {self.generic_share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +94,8 @@ class CaptionerRecipe:
 
     run: RunSettings
     form: StudentForm = "lora"
+    lora: LoraStudentSettings = field(default_factory=LoraStudentSettings)
+    """For the form "lora"."""
     small: SmallTextSettings = field(default_factory=SmallTextSettings)
     """For the form "small": its decoder."""
     video: SmallVideoSettings = field(default_factory=SmallVideoSettings)

@@ -29,7 +29,6 @@ from cogvideox.data.stage_world import (
     render_scene,
     sample_scene,
 )
-from cogvideox.data.stage_world import art as art_module
 from cogvideox.data.stage_world.vocabulary import (
     ACTION_VERBS,
     ACTOR_NOUNS,
@@ -280,7 +279,7 @@ def test_art_is_cropped_checked_and_complete(art: Art) -> None:
 
 
 def test_missing_npm_and_a_foreign_package_file_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(art_module.shutil, "which", lambda _: None)
+    monkeypatch.setattr("cogvideox.data.fetching.shutil.which", lambda _: None)
     with pytest.raises(FetchError, match="install npm"):
         load_fluent_art(tmp_path)
     (tmp_path / "lobehub-fluent-emoji-3d-1.1.0.tgz").write_bytes(b"other")

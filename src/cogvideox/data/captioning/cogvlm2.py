@@ -28,8 +28,6 @@ from cogvideox.data.filters.video_backbone import (
 from cogvideox.data.libraries import transformers
 from cogvideox.errors import CheckpointError
 
-QUESTION = "Please describe this video in detail."
-"""What the model was trained to answer."""
 MAX_FRAMES = 24
 PAD_TOKEN = 128002
 """Of LLaMA 3: reserved, and in no text."""

@@ -7,6 +7,8 @@ from cogvideox.data.filters.video_backbone import DtypeName, FramesChoice
 
 BackendKind = Literal["endpoint", "transformers", "cogvlm2", "student", "function", "merger"]
 
+ENDPOINT_CONCURRENCY = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSettings:
@@ -19,7 +21,8 @@ class BackendSettings:
     ``summariser`` made (``model``; without, the one in the package). "function": Python (``function``). "merger": no
     model, puts the inputs of a summary together."""
     model: str = ""
-    """Name that an endpoint knows, a folder, or the name of a model on the hub."""
+    """Name that an endpoint knows, a folder, or the name of a model on the hub; of a function whatever tells its
+    versions apart: with another one, it is asked again."""
     url: str = ""
     """Of an endpoint, such as "http://localhost:8000/v1"."""
     function: str = ""
@@ -27,8 +30,9 @@ class BackendSettings:
     returns a text."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds an endpoint's key."""
-    concurrency: int = 8
-    """Requests to an endpoint at once, of all processes together."""
+    concurrency: int = 0
+    """Requests at once, of all processes together; 0 for 8 to an endpoint and 1 to a function, which may be called from
+    several threads if there are more."""
     max_requests_per_minute: int = 0
     """To an endpoint, of all processes together; 0 for no limit."""
     max_tokens_per_minute: int = 0
@@ -64,7 +68,9 @@ class BackendSettings:
             raise ValueError(f"backends {self.name}: model: expected a folder or a name on the hub, got none")
         if self.kind == "function" and not self.function:
             raise ValueError(f'backends {self.name}: function: expected "file.py:name", got none')
-        for name in ("concurrency", "num_tries", "max_tokens"):
+        if self.concurrency < 0:
+            raise ValueError(f"backends {self.name}: concurrency: expected 0 or more, got {self.concurrency}")
+        for name in ("num_tries", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"backends {self.name}: {name}: expected at least 1, got {getattr(self, name)}")
         for name in (
@@ -78,6 +84,11 @@ class BackendSettings:
                 raise ValueError(f"backends {self.name}: {name}: expected 0 or more, got {getattr(self, name)}")
         if not 0 < self.timeout_s < float("inf"):
             raise ValueError(f"backends {self.name}: timeout_s: expected more than 0, got {self.timeout_s}")
+
+    @property
+    def num_at_once(self) -> int:
+        """Return how many requests it is worth making at once."""
+        return self.concurrency or (ENDPOINT_CONCURRENCY if self.kind == "endpoint" else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +165,8 @@ class SummarySettings:
 class CheckSettings:
     """What is measured of captions."""
 
+    figures: bool = True
+    """Measure what needs no model: whether the inputs bear out a summary, its order, length and language."""
     match_model: str = ""
     """Folder of a CLIP or SigLIP model of transformers that says how well a caption fits its frames; none without."""
     judge: str = ""
@@ -179,6 +192,9 @@ class CaptionRecipe:
     check: CheckSettings = field(default_factory=CheckSettings)
     max_dollars: float = 0.0
     """The run stops asking when so much is spent, earlier runs in the folder included; 0 for no limit."""
+    gives_captions: bool = True
+    """Give the dataset's clips the captions: in the tables of a training set, beside the clips' own, or in text files
+    beside the videos of a plain folder that have none."""
     val_share: float = 0.1
     """Of the sources, kept apart in what is exported to train students."""
 

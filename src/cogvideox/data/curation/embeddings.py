@@ -1,9 +1,10 @@
-"""Pictures as vectors, by the vision tower of a CLIP or SigLIP checkpoint.
+"""Pictures and texts as vectors, by the towers of a CLIP or SigLIP checkpoint.
 
 Axes: T pictures, H W rows and columns, D width of the vectors.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from cogvideox.data.libraries import transformers
 MODEL_TYPES = ("clip", "siglip")
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 PREPROCESSOR = "preprocessor_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 BATCH = 8
 MAX_ASPECT = 8
 """Of a picture that is going to be cut to a square, before it is scaled: of 1x640 px it would become 100 megapixels."""
@@ -30,7 +32,7 @@ class PictureEmbedder(Protocol):
 
 
 class ClipEmbedder:
-    """The image features of a CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023) checkpoint."""
+    """The features of a CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023) checkpoint."""
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
         """Load a checkpoint.
@@ -47,6 +49,8 @@ class ClipEmbedder:
 
         library = transformers()
         self._preparation = _Preparation(folder)
+        self._folder = folder
+        self._tokenizer: Any = None
         with quiet_transformers():
             config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
             if config.model_type not in MODEL_TYPES:
@@ -72,6 +76,36 @@ class ClipEmbedder:
                 features = self._model.get_image_features(pixel_values=pixels).pooler_output.float()
                 vectors.append(torch.nn.functional.normalize(features, dim=-1).cpu().numpy())
         return np.concatenate(vectors)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return (N, D) of length 1 for texts; what the text tower has no room for is left out.
+
+        Raises:
+            ValueError: the checkpoint has no tokenizer.
+        """
+        import torch
+
+        tokenizer = self._load_tokenizer()
+        num_tokens = self._model.config.text_config.max_position_embeddings
+        with torch.inference_mode():
+            tokens = tokenizer(
+                list(texts), padding="max_length", truncation=True, max_length=num_tokens, return_tensors="pt"
+            )
+            names = ("input_ids", "attention_mask") if self._model.config.model_type == "clip" else ("input_ids",)
+            inputs = {name: tokens[name].to(self._device) for name in names}
+            features = self._model.get_text_features(**inputs).pooler_output.float()
+            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
+
+    def _load_tokenizer(self) -> Any:
+        from cogvideox.models.text_encoder import quiet_transformers
+
+        if self._tokenizer is None:
+            # Without its files transformers makes one that knows no words.
+            if not any((self._folder / name).is_file() for name in TOKENIZER_FILES):
+                raise ValueError(f"folder: expected one of {TOKENIZER_FILES} for texts, got none in {self._folder}")
+            with quiet_transformers():
+                self._tokenizer = transformers().AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+        return self._tokenizer
 
 
 def checkpoint_files(folder: Path) -> tuple[Path, ...]:

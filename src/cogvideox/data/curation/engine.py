@@ -1,18 +1,18 @@
-"""Where the work on sources is done: in this process, or on Ray Data, on one machine or many.
+"""Where work is done: in this process, or on Ray Data, on one machine or many.
 
-Both call the same `Worker` with the same tasks, and it writes its results itself; only short answers come back. So what
-is written does not depend on the engine.
+Both make the same workers and give them the same tasks; workers write their results themselves, and only short answers
+come back. So what is written does not depend on the engine. `Worker` and `Task` are those of a curation.
 """
 
 import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 from cogvideox.data.curation.analysis import analyse
 from cogvideox.data.curation.decoding import Decoder
@@ -27,6 +27,35 @@ OnProgress = Callable[[int, int], None]
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a local Ray: only paths and answers pass through it."""
 CONNECTION_TIMEOUT_S = 5.0
+
+
+class PackedTask(Protocol):
+    """A piece of work that Ray can carry."""
+
+    def packed(self) -> dict[str, Any]:
+        """Return it as a row for Ray: bytes, texts and numbers."""
+        ...
+
+    @classmethod
+    def unpacked(cls, row: dict[str, Any]) -> Self:
+        """Return the task of a row."""
+        ...
+
+
+class TaskWorker(Protocol):
+    """Does tasks, one after the other."""
+
+    def __call__(self, task: Any) -> dict[str, Any]:
+        """Do a task; return what is to be known of it, as JSON can hold it."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+WorkerMaker = Callable[[int], TaskWorker]
+"""Makes a worker on its machine, of so many workers in all, among whom limits are shared. Can be pickled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +84,7 @@ class Task:
 class Worker:
     """Does tasks, one after the other, with a decoding process of its own."""
 
-    def __init__(self, plan: CurationPlan, store_folder: str) -> None:
+    def __init__(self, plan: CurationPlan, store_folder: str, _num_workers: int = 1) -> None:
         self.plan = plan
         self.store = Store(store_folder)
         self.decoder = Decoder(plan.recipe.decoding)
@@ -88,71 +117,79 @@ def one_thread() -> Iterator[None]:
 
 
 class RayWorker:
-    """A `Worker` for Ray Data, which passes columns."""
+    """A worker for Ray Data, which passes columns."""
 
-    def __init__(self, plan: CurationPlan, store_folder: str) -> None:
-        self._worker = Worker(plan, store_folder)
+    def __init__(self, make_worker: WorkerMaker, num_workers: int, task_class: type[PackedTask]) -> None:
+        self._worker, self._task_class = make_worker(num_workers), task_class
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Do the tasks of a batch."""
         names = list(batch)
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        return {"failed": [json.dumps(self._worker(Task.unpacked(row))) for row in rows]}
+        return {"answer": [json.dumps(self._worker(self._task_class.unpacked(row))) for row in rows]}
 
 
 def run_inline(
-    plan: CurationPlan, store_folder: Path, tasks: Sequence[Task], on_progress: OnProgress
-) -> dict[str, str]:
-    """Do all tasks in this process; return what `Worker` does of all of them."""
-    failed: dict[str, str] = {}
-    worker = Worker(plan, str(store_folder))
+    make_worker: WorkerMaker, tasks: Sequence[Any], on_progress: OnProgress
+) -> Generator[dict[str, Any], None, None]:
+    """Do all tasks in this process, one after the other; yield what the worker says of each."""
+    worker = make_worker(1)
     try:
         for index, task in enumerate(tasks):
-            failed |= worker(task)
+            answer = worker(task)
             on_progress(index + 1, len(tasks))
+            yield answer
     finally:
         worker.stop()
-    return failed
 
 
 def run_ray(
-    plan: CurationPlan,
-    store_folder: Path,
-    tasks: Sequence[Task],
+    make_worker: WorkerMaker,
+    tasks: Sequence[PackedTask],
     on_progress: OnProgress,
     *,
     address: str | None = None,
-) -> dict[str, str]:
-    """Do all tasks on Ray Data; return what `Worker` does of all of them.
+    max_workers: int | None = None,
+    num_gpus: int = 0,
+) -> Generator[dict[str, Any], None, None]:
+    """Do all tasks on Ray Data; yield what the workers say of them, in any order.
 
     Args:
-        plan: of the curation.
-        store_folder: on a disk that all machines see under this name, as the inputs.
-        tasks: what to do.
+        make_worker: of each worker. What it reads and writes is on disks that all machines see under these names.
+        tasks: what to do, at least one, all of one class.
         on_progress: called with the tasks done and all.
         address: of a cluster; None uses the one this process belongs to, or starts one on this machine.
+        max_workers: no more of them; by default as many as there are CPUs.
+        num_gpus: that each worker needs.
 
     Raises:
         MissingPackageError: Ray Data is not installed.
-        ValueError: there is no cluster at the address.
-        OSError: a worker cannot write the store.
+        ValueError: there is no cluster at the address, or it has no such GPUs.
+        OSError: a worker cannot write its results.
     """
     ray = load_ray()
-    failed: dict[str, str] = {}
     with _connected(ray, address), _own_errors(ray):
-        num_workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(tasks)))
+        resources = ray.cluster_resources()
+        num_workers = min(int(resources.get("CPU", 1)), len(tasks), max_workers or len(tasks))
+        if num_gpus:
+            num_there = int(resources.get("GPU", 0))
+            if num_there < num_gpus:
+                raise ValueError(f"expected {num_gpus} GPUs for each worker, the Ray cluster has {num_there}")
+            num_workers = min(num_workers, num_there // num_gpus)
+        num_workers = max(1, num_workers)
         rows = ray.data.from_items([task.packed() for task in tasks], override_num_blocks=len(tasks))
         answers = rows.map_batches(
             RayWorker,
-            fn_constructor_args=(plan, str(store_folder)),
+            fn_constructor_args=(make_worker, num_workers, type(tasks[0])),
             batch_size=1,
             num_cpus=1,
+            num_gpus=num_gpus or None,
             compute=ray.data.ActorPoolStrategy(size=num_workers),
         )
         for number, row in enumerate(answers.iter_rows()):
-            failed |= json.loads(row["failed"])
+            answer = json.loads(row["answer"])
             on_progress(number + 1, len(tasks))
-    return failed
+            yield answer
 
 
 @contextmanager

@@ -1,12 +1,7 @@
 """Cut-out pictures of actors and objects: the MIT-licensed Fluent set fetched by npm, or a few drawn by us."""
 
-import hashlib
 import io
-import os
-import shutil
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from cogvideox.data.fetching import NpmPackage
 from cogvideox.data.stage_world.scene import ACTORS, Actor
 from cogvideox.data.stage_world.simple_art import SIMPLE_PAINTERS, paint_simple_picture
 from cogvideox.errors import FetchError
 from cogvideox.machine import cache_folder
 
-FLUENT_PACKAGE = "@lobehub/fluent-emoji-3d"
-FLUENT_VERSION = "1.1.0"
-FLUENT_SHA256 = "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58"
-FETCH_TIMEOUT_S = 600
+FLUENT = NpmPackage(
+    name="@lobehub/fluent-emoji-3d",
+    version="1.1.0",
+    sha256="c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+    what="the actors' pictures",
+)
 SUPERSAMPLING = 2
 SPRITE_MARGIN_PX = 4
 """Empty border around a scaled sprite, in supersampled pixels: room for the rim."""
@@ -119,12 +117,8 @@ def load_fluent_art(cache_dir: Path | None = None) -> Art:
     Raises FetchError when npm is missing, the fetch fails, or the package is not the expected one.
     """
     folder = _default_cache_dir() if cache_dir is None else Path(cache_dir)
-    package = folder / f"lobehub-fluent-emoji-3d-{FLUENT_VERSION}.tgz"
-    if not package.is_file():
-        _fetch_package(package)
-    content = package.read_bytes()
-    if hashlib.sha256(content).hexdigest() != FLUENT_SHA256:
-        raise FetchError(f"{package} is not {FLUENT_PACKAGE} {FLUENT_VERSION} (other SHA-256): delete it and try again")
+    package = folder / f"lobehub-fluent-emoji-3d-{FLUENT.version}.tgz"
+    content = FLUENT.content(package)
     names = {f"package/assets/{code}.webp": name for name, (code, _) in FLUENT_FILES.items()}
     pictures: dict[str, NDArray[np.uint8]] = {}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
@@ -152,30 +146,7 @@ def draw_simple_art() -> Art:
 
 
 def _default_cache_dir() -> Path:
-    return cache_folder() / f"fluent-emoji-3d-{FLUENT_VERSION}"
-
-
-def _fetch_package(target: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FetchError(
-            f"the actors' pictures come from the npm package {FLUENT_PACKAGE}: install npm (nodejs.org, or your "
-            f"system's package manager) and try again, or put the package file at {target}"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as folder:
-        command = [npm, "pack", f"{FLUENT_PACKAGE}@{FLUENT_VERSION}", "--pack-destination", folder]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, cwd=folder)
-        except subprocess.CalledProcessError as error:
-            last_lines = "\n".join(str(error.stderr).strip().splitlines()[-5:])
-            raise FetchError(f"`{' '.join(command)}` failed:\n{last_lines}") from error
-        except subprocess.TimeoutExpired as error:
-            raise FetchError(f"`{' '.join(command)}` took longer than {FETCH_TIMEOUT_S} s") from error
-        fetched = list(Path(folder).glob("*.tgz"))
-        if len(fetched) != 1:
-            raise FetchError(f"`{' '.join(command)}` should leave one .tgz file, it left {len(fetched)}")
-        os.replace(fetched[0], target)
+    return cache_folder() / f"fluent-emoji-3d-{FLUENT.version}"
 
 
 def _crop_to_visible(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,391 @@
+"""The whole way from clips to dense captions, in which no answer is paid for twice."""
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cogvideox.chat.endpoint import EndpointSettingsError
+from cogvideox.component_files import write_atomically
+from cogvideox.data.captioning.answer_log import AnswerLog, Records, bucket_of
+from cogvideox.data.captioning.applying import apply_captions
+from cogvideox.data.captioning.asking import NOT_ASKED, Failures, LogAsker
+from cogvideox.data.captioning.backends import BackendOpener, Function, model_identities
+from cogvideox.data.captioning.caption_tables import write_captions
+from cogvideox.data.captioning.checking import write_checks
+from cogvideox.data.captioning.clip_set import TABLES_NAME, CaptionClip, ClipSet, captions_folder_of, open_clip_set
+from cogvideox.data.captioning.estimating import estimated
+from cogvideox.data.captioning.exports import ExportCounts, export_training
+from cogvideox.data.captioning.gates import Stop
+from cogvideox.data.captioning.outcome import Asked, ContentKey, tasks_of
+from cogvideox.data.captioning.recipe import CaptionRecipe
+from cogvideox.data.captioning.reporting import ReportInput, write_report
+from cogvideox.data.captioning.stages import CaptionPlan, ClipCaptions, caption_clip
+from cogvideox.data.captioning.worker import CaptionSetup, CaptionTask, CaptionWorker
+from cogvideox.data.curation.engine import EngineName, run_inline, run_ray
+from cogvideox.data.curation.sources import Digests
+from cogvideox.durable_files import locked
+from cogvideox.errors import FetchError
+from cogvideox.settings import resolved_json
+
+logger = logging.getLogger(__name__)
+
+WORK_NAME, ANSWERS_NAME, CHECKS_NAME, RECIPE_NAME = "work", "answers", "checks", "recipe.json"
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionResult:
+    """What a captioning came to."""
+
+    folder: Path
+    num_clips: int
+    num_unreadable: int
+    num_shorts: int
+    num_frames: int
+    """Frames with a caption."""
+    num_summaries: int
+    num_failed: int
+    """Captions that there are not, and clips that cannot be read; the column ``error`` of the tables says why."""
+    num_asked: int
+    """Questions to models in this run."""
+    num_reused: int
+    """Answers that were there before."""
+    num_input_tokens: int
+    """Of all runs in the folder, as the next three."""
+    num_output_tokens: int
+    dollars: float
+    is_estimated: bool
+    """Whether tokens were counted here, because a server did not say."""
+    num_train: int
+    """Examples for students."""
+    num_val: int
+    seconds: float
+    stopped: str = ""
+    """Why it stopped before everything was asked: the budget is spent."""
+    check_problem: str = ""
+    """Why there are no figures of the summaries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionEstimate:
+    """What a captioning would ask."""
+
+    num_clips: int
+    num_unreadable: int
+    num_reused: int
+    num_requests: Mapping[str, int]
+    """By stage; at least so many, as bad answers are asked for again."""
+    num_frames: int
+    """Shown to models."""
+    dollars: float
+    """About so much; 0 without prices."""
+    spent_dollars: float
+    """So far."""
+
+
+def caption(
+    dataset: str | Path,
+    recipe: CaptionRecipe,
+    out: str | Path | None = None,
+    *,
+    functions: Mapping[str, Function] | None = None,
+    engine: EngineName = "inline",
+    ray_address: str | None = None,
+    retries_failed: bool = False,
+    on_progress: OnProgress = lambda *_: None,
+) -> CaptionResult:
+    """Caption all clips of a dataset; write tables and examples for students, and give the clips the captions.
+
+    What was answered before, about the same content by the same model to the same question, is used again, whatever the
+    files are called now. A run that was stopped at any moment goes on where it was.
+
+    Args:
+        dataset: a folder that `cogvideox curate` made, a training set, or a folder of videos and pictures.
+        recipe: what to do.
+        out: folder for the results and for the answers (``work/``), which are all that was paid for; by default
+            ``captions`` beside a curation's tables, else in the dataset.
+        functions: by the names of backends, in place of what the recipe says of them.
+        engine: "inline": in this process, with as many questions at once as the backends take; "ray": on a cluster.
+        ray_address: of a Ray cluster whose machines all see the dataset and the folder under these names.
+        retries_failed: whether to ask again where answers were no use.
+        on_progress: called with the name of the part, what is done of it, and all.
+
+    Raises:
+        EndpointSettingsError: an endpoint refuses its key, URL or model. What there is is written before.
+        FetchError: an endpoint cannot be reached or seems to be gone; the same.
+        MissingPackageError: a library is not installed.
+        ValueError: there is no such dataset, the recipe cannot be carried out, or another process works in the folder.
+        OSError: the folder cannot be written.
+    """
+    started_at_s = time.monotonic()
+    out = _checked_out(dataset, out)
+    work = out / WORK_NAME
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work, f"another process captions in {out}: wait for it or choose another folder"):
+        run = _Run.prepared(dataset, recipe, out, functions or {}, on_progress)
+        return run.finished(engine, ray_address, retries_failed, started_at_s)
+
+
+def estimate(
+    dataset: str | Path,
+    recipe: CaptionRecipe,
+    out: str | Path | None = None,
+    *,
+    functions: Mapping[str, Function] | None = None,
+    on_progress: OnProgress = lambda *_: None,
+) -> CaptionEstimate:
+    """Return what `caption` would ask, without asking. Raises ValueError or OSError as it does."""
+    out = _checked_out(dataset, out)
+    run = _Run.prepared(dataset, recipe, out, functions or {}, on_progress)
+    counted = estimated(run.plan, run.first_of.values(), lambda clip: run.records(clip.digest))
+    return CaptionEstimate(
+        num_clips=len(run.clip_set.clips),
+        num_unreadable=sum(bool(clip.reason) for clip in run.clip_set.clips),
+        spent_dollars=run.spent().dollars,
+        **counted,
+    )
+
+
+def _checked_out(dataset: str | Path, out: str | Path | None) -> Path:
+    """Return the folder for results. Raises ValueError if it is that of a curation, whose files have the same names."""
+    if out is None:
+        return captions_folder_of(dataset)
+    if (Path(out) / TABLES_NAME / "clips.parquet").exists():
+        raise ValueError(
+            f"out: {out}: expected a folder of its own, got that of a curation; for example {out}/captions"
+        )
+    return Path(out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spent:
+    num_input_tokens: int
+    num_output_tokens: int
+    dollars: float
+    is_estimated: bool
+
+    def tiles(self) -> tuple[tuple[str, str, str], ...]:
+        """Return what the report shows of it."""
+        about = "counted here, because a server does not say" if self.is_estimated else ""
+        tokens = f"{self.num_input_tokens:,} / {self.num_output_tokens:,}"
+        cost = (("dollars", f"{self.dollars:,.2f}", "of all runs in this folder"),) if self.dollars else ()
+        return (("tokens read / written", tokens, about), *cost)
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """One run over a dataset."""
+
+    out: Path
+    recipe: CaptionRecipe
+    plan: CaptionPlan
+    opener: BackendOpener
+    clip_set: ClipSet
+    log: AnswerLog
+    on_progress: OnProgress
+    _bucket: str = ""
+    _records: Records = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def prepared(
+        cls,
+        dataset: str | Path,
+        recipe: CaptionRecipe,
+        out: Path,
+        functions: Mapping[str, Function],
+        on_progress: OnProgress,
+    ) -> "_Run":
+        unknown = set(functions) - {backend.name for backend in recipe.backends}
+        if unknown:
+            raise ValueError(f"functions: expected names of backends of the recipe, got {', '.join(sorted(unknown))}")
+        digests = Digests(out / WORK_NAME / "digests.json")
+        clip_set = open_clip_set(dataset, digests, on_progress=partial(on_progress, "reading"))
+        return cls(
+            out=out,
+            recipe=recipe,
+            plan=CaptionPlan.of(recipe, model_identities(recipe, functions)),
+            opener=BackendOpener(recipe=recipe, functions=functions, folder=os.getcwd()),
+            clip_set=clip_set,
+            log=AnswerLog(out / WORK_NAME / ANSWERS_NAME),
+            on_progress=on_progress,
+        )
+
+    @property
+    def first_of(self) -> dict[ContentKey, CaptionClip]:
+        """Return one clip of each content, in the order of contents."""
+        found: dict[ContentKey, CaptionClip] = {}
+        for clip in self.clip_set.clips:
+            if not clip.reason:
+                found.setdefault(clip.content_key, clip)
+        return dict(sorted(found.items()))
+
+    def records(self, digest: str) -> Records:
+        """Return what is known of a clip; fast if clips are asked for in the order of their digests."""
+        bucket = bucket_of(digest)
+        if bucket != self._bucket:
+            self._bucket, self._records = bucket, self.log.read(bucket)
+        return self._records
+
+    def spent(self) -> _Spent:
+        """Return what all runs have spent."""
+        records = [record for bucket in self.log.buckets() for record in self.log.all_of(bucket)]
+        return _Spent(
+            num_input_tokens=sum(record.num_input_tokens for record in records),
+            num_output_tokens=sum(record.num_output_tokens for record in records),
+            # In one order, so that the sum is the same to the last digit.
+            dollars=sum(sorted(record.dollars for record in records)),
+            is_estimated=any(record.is_estimated for record in records),
+        )
+
+    def replayed(
+        self, failures: Mapping[ContentKey, Failures], otherwise: str
+    ) -> tuple[dict[ContentKey, ClipCaptions], int]:
+        """Return what the log says of each content, and the number of its answers that are used."""
+        found: dict[ContentKey, ClipCaptions] = {}
+        num_found = 0
+        for key, clip in self.first_of.items():
+            asker = LogAsker(clip, self.records(clip.digest), failures.get(key, {}), otherwise)
+            found[key] = caption_clip(clip, self.plan, asker)
+            num_found += asker.num_found
+        self._bucket = ""
+        return found, num_found
+
+    def finished(
+        self, engine: EngineName, ray_address: str | None, retries_failed: bool, started_at_s: float
+    ) -> CaptionResult:
+        captions, num_reused = self.replayed({}, NOT_ASKED)
+        first_of = self.first_of
+        todo = [
+            first_of[key]
+            for key, found in captions.items()
+            if found.is_missing or (retries_failed and any(row.error for row in found.rows))
+        ]
+        asked = Asked()
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            if todo:
+                self._ask(todo, engine, ray_address, retries_failed, asked)
+        except KeyboardInterrupt as error:
+            interrupt = error
+            asked.stop = Stop(kind="interrupted", message="not asked: the run was interrupted")
+        otherwise = asked.stop.message if asked.stop is not None else NOT_ASKED
+        captions, _ = self.replayed(asked.failures, otherwise)
+        found = [(clip, captions.get(clip.content_key) or self._unreadable(clip)) for clip in self.clip_set.clips]
+        exported = self._write(found)
+        if interrupt is not None:
+            raise interrupt
+        work = self.out / WORK_NAME
+        checks, check_problem = write_checks(self.out, found, self.recipe, AnswerLog(work / CHECKS_NAME))
+        if self.recipe.gives_captions:
+            apply_captions(self.clip_set, found, work / "written.json")
+        spent = self.spent()
+        report = ReportInput(
+            found=found,
+            checks=checks,
+            settings=resolved_json(self.recipe),
+            costs=spent.tiles(),
+            notes=tuple(note for note in (asked.stop.message if asked.stop else "", check_problem) if note),
+        )
+        write_report(self.out, work / "report.txt", report)
+        self._raise_if_hopeless(asked, has_answers=num_reused > 0)
+        rows = [row for _, clip_captions in found for row in clip_captions.rows]
+        return CaptionResult(
+            folder=self.out,
+            num_clips=len(found),
+            num_unreadable=sum(bool(clip.reason) for clip, _ in found),
+            num_shorts=sum(bool(one.short and one.short.text) for _, one in found),
+            num_frames=sum(bool(frame.caption.text) for _, one in found for frame in one.frames),
+            num_summaries=sum(bool(one.summary and one.summary.text) for _, one in found),
+            num_failed=sum(bool(row.error) for row in rows),
+            num_asked=asked.num_asked,
+            num_reused=num_reused,
+            num_train=exported.num_train,
+            num_val=exported.num_val,
+            seconds=time.monotonic() - started_at_s,
+            stopped=asked.stop.message if asked.stop is not None else "",
+            check_problem=check_problem,
+            **dataclasses.asdict(spent),
+        )
+
+    def _unreadable(self, clip: CaptionClip) -> ClipCaptions:
+        return caption_clip(clip, self.plan, LogAsker(clip, {}, {}))
+
+    def _ask(
+        self,
+        clips: Sequence[CaptionClip],
+        engine: EngineName,
+        ray_address: str | None,
+        retries_failed: bool,
+        asked: Asked,
+    ) -> None:
+        max_dollars = None
+        if self.recipe.max_dollars:
+            max_dollars = max(self.recipe.max_dollars - self.spent().dollars, 0.0)
+        setup = CaptionSetup(
+            plan=self.plan,
+            opener=self.opener,
+            log_folder=str(self.log.folder.absolute()),
+            max_dollars=max_dollars,
+            retries_failed=retries_failed,
+        )
+        progress = partial(self.on_progress, "captioning")
+        if engine == "inline":
+            num_done = 0
+
+            def on_clip() -> None:
+                nonlocal num_done
+                num_done += 1
+                progress(num_done, len(clips))
+
+            make = partial(CaptionWorker, setup, on_clip=on_clip)
+            answers = run_inline(make, [CaptionTask(clips=tuple(clips))], lambda *_: None)
+        else:
+            backends = [self.plan.backend(stage) for stage in self.plan.keys]
+            for backend in backends:
+                self.opener.open(backend.name).release()  # what cannot be right is said here, not by a far worker
+            limits = [backend.num_at_once for backend in backends if backend.kind in ("endpoint", "function")]
+            answers = run_ray(
+                partial(CaptionWorker, setup),
+                tasks_of(clips),
+                progress,
+                address=None if ray_address == "local" else ray_address,
+                max_workers=min(limits) if limits else None,
+                num_gpus=int(any(backend.device.startswith("cuda") for backend in backends)),
+            )
+        try:
+            for answer in answers:
+                asked.take(answer)
+                if asked.stop is not None:
+                    break
+        finally:
+            answers.close()
+
+    def _write(self, found: Sequence[tuple[CaptionClip, ClipCaptions]]) -> ExportCounts:
+        """Write all results."""
+        write_captions(self.out, [(clip.clip_id, clip.digest, captions) for clip, captions in found])
+        write_atomically(self.out / RECIPE_NAME, resolved_json(self.recipe))
+        if self.recipe.summary is None:
+            return ExportCounts()
+        teacher = self.recipe.backend(self.recipe.summary.backend)
+        source = f"{teacher.kind} {teacher.model or teacher.function or teacher.name}"
+        return export_training(self.out, found, self.recipe, dataset=self.clip_set.folder, source=source)
+
+    def _raise_if_hopeless(self, asked: Asked, *, has_answers: bool) -> None:
+        stop = asked.stop
+        if stop is not None and stop.kind == "settings":
+            raise EndpointSettingsError(stop.message)
+        if stop is not None and stop.kind == "gone":
+            raise FetchError(stop.message)
+        if stop is not None and stop.kind == "broken":
+            raise asked.broken(stop)
+        if asked.num_asked and not asked.num_answered and asked.failures and not has_answers:
+            kinds = {backend.kind for backend in self.recipe.backends}
+            message = next(text for failures in asked.failures.values() for text in failures.values())
+            if kinds <= {"endpoint", "merger"}:
+                raise FetchError(f"no question was answered, the first: {message}")

@@ -1,0 +1,98 @@
+"""Whether a student may take its teacher's place: by clips that were kept apart, against the teacher's inputs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cogvideox.cli.caption_compare import compare as command
+from cogvideox.data.captioning.caption_tables import CLIP_TYPES, FRAME_TYPES
+from cogvideox.data.captioning.comparison import COMPARED, compare
+from cogvideox.data.captioning.lexicon import load_lexicon
+from cogvideox.data.curation.store import write_table
+from cogvideox.errors import FetchError
+
+GOOD = "A brown dog runs along a beach. A child throws a ball."
+ROW = {"sha256": "", "error": "", "problem": "", "rejected": "", "model": "m", "num_words": 5, "num_tries": 1}
+ROW |= {"num_input_tokens": 1, "num_output_tokens": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _wordnet() -> None:
+    try:
+        load_lexicon()
+    except FetchError as error:
+        pytest.skip(str(error))
+
+
+def captioning(folder: Path, summaries: dict[str, str]) -> Path:
+    """Write a captioning of clips that all show the same; every second source is kept apart."""
+    names = sorted(summaries)
+    frames = ("A brown dog runs along a beach.", "A child throws a ball.")
+    write_table(
+        folder / "tables/short.parquet", [ROW | {"clip_id": n, "text": "A dog plays."} for n in names], CLIP_TYPES
+    )
+    write_table(
+        folder / "tables/frames.parquet",
+        [
+            ROW | {"clip_id": name, "text": text, "frame": index, "time_s": 2.0 * index}
+            for name in names
+            for index, text in enumerate(frames)
+        ],
+        FRAME_TYPES,
+    )
+    rows = [
+        ROW | {"clip_id": name, "text": text, "error": "" if text else "failed"} for name, text in summaries.items()
+    ]
+    write_table(folder / "tables/summary.parquet", rows, CLIP_TYPES)
+    (folder / "training").mkdir()
+    lines = [{"id": n, "source": f"s{i // 2}", "split": ("train", "val")[i // 2 % 2]} for i, n in enumerate(names)]
+    (folder / "training/captioner.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def clips(text: str, num: int = 24) -> dict[str, str]:
+    return {f"clip{index:02}": text for index in range(num)}
+
+
+def test_an_equal_student_is_accepted(tmp_path: Path) -> None:
+    found = compare(captioning(tmp_path / "a", clips(GOOD)), captioning(tmp_path / "b", clips(GOOD)))
+    assert found.verdict == "accepted" and found.num_clips == 12 and found.num_sources == 6
+    assert {figure.name for figure in found.figures} == set(COMPARED)
+    assert all(figure.num_ties == figure.num_clips for figure in found.figures)
+    assert "accepted" in found.to_text() and json.dumps(found.to_json())
+
+
+def test_a_student_that_invents_is_rejected_for_it(tmp_path: Path) -> None:
+    teacher = captioning(tmp_path / "a", clips(GOOD))
+    student = captioning(tmp_path / "b", clips(f"{GOOD[:-1]} next to a helicopter."))
+    found = compare(teacher, student, split="all")
+    rejected = {figure.name for figure in found.figures if figure.verdict == "rejected"}
+    assert found.verdict == "rejected" and rejected == {"novel_nouns", "grounding"}
+    assert compare(student, teacher, split="all").verdict == "accepted"
+
+
+def test_missing_summaries_count_against_the_student_and_few_clips_decide_nothing(tmp_path: Path) -> None:
+    teacher = captioning(tmp_path / "a", clips(GOOD))
+    missing = clips(GOOD) | {"clip02": ""}
+    found = compare(teacher, captioning(tmp_path / "b", missing))
+    (figure,) = [figure for figure in found.figures if figure.name == "has_summary"]
+    assert figure.num_losses == 1 and figure.verdict == "undecided" and found.verdict == "undecided"
+
+
+def test_folders_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+    teacher = captioning(tmp_path / "a", clips(GOOD))
+    with pytest.raises(ValueError, match="none of 24"):
+        compare(teacher, captioning(tmp_path / "b", {"other": GOOD}))
+    with pytest.raises(ValueError, match="kept apart"):
+        compare(captioning(tmp_path / "c", {"clip00": GOOD}), teacher)
+    with pytest.raises(ValueError, match="margin"):
+        compare(teacher, teacher, margin=2)
+
+
+def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = captioning(tmp_path / "a", clips(GOOD))
+    assert command(teacher, teacher) == 0
+    assert "grounding" in capsys.readouterr().out
+    assert command(teacher, teacher, json=True) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["verdict"] == "accepted"

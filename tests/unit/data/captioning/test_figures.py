@@ -1,0 +1,163 @@
+"""Figures of captions: each finds the errors of its kind, and faithful summaries are left alone."""
+
+import math
+
+import pytest
+
+from captioning_cases import ERROR_KINDS, ErrorKind, faithful_cases, planted
+from captioning_paraphrases import RETOLD
+from cogvideox.data.captioning.checks import SUSPECT, is_suspect, suspect_figures
+from cogvideox.data.captioning.figures import CaptionFigures, measure_text
+from cogvideox.data.captioning.lexicon import load_lexicon
+from cogvideox.data.captioning.request import TimedCaption
+from cogvideox.errors import FetchError
+
+FIGURE_OF: dict[ErrorKind, str] = {
+    "wrong noun": "novel_nouns",
+    "invented object": "novel_nouns",
+    "wrong order": "order_loss",
+    "cut-off": "is_cut",
+    "wrong number": "novel_modifiers",
+    "wrong colour": "novel_modifiers",
+}
+DOGS = ("Two brown dogs run along a beach.", "A small child throws a red ball.", "The dogs swim in the blue sea.")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _wordnet() -> None:
+    try:
+        load_lexicon()
+    except FetchError as error:
+        pytest.skip(str(error))
+
+
+def measure(summary: str, frames: tuple[str, ...] = DOGS, short: str = "Dogs play at the sea.") -> CaptionFigures:
+    return measure_text(summary, short, frames, max_words=100)
+
+
+@pytest.mark.parametrize("kind", ERROR_KINDS)
+def test_planted_errors_are_found(kind: ErrorKind) -> None:
+    bad = [bad for _, bad in planted(kind, 7, faithful_cases())]
+    name = FIGURE_OF[kind]
+    found = [is_suspect(name, getattr(measure(case.summary, case.frames, case.short), name)) for case in bad]
+    assert len(bad) >= 30 and sum(found) >= 0.95 * len(bad)
+
+
+def test_faithful_summaries_are_not_suspect() -> None:
+    cases = faithful_cases()
+    figures = [measure(case.summary, case.frames, case.short) for case in cases]
+    for name in SUSPECT:
+        alarms = [is_suspect(name, getattr(figure, name, math.nan)) for figure in figures]
+        assert sum(alarms) <= 0.05 * len(cases), name
+    retold = [measure(text, frames, short) for short, frames, summaries in RETOLD for text in summaries]
+    assert sum(bool(suspect_figures(vars(figure))) for figure in retold) <= 0.2 * len(retold)
+
+
+@pytest.mark.parametrize(
+    ("summary", "words"),
+    [
+        ("Two animals stroll on the sand while a kid tosses a ball.", ()),
+        ("A pair of dogs is running; they swim in the ocean.", ()),
+        ("Two cats run along a beach.", ("cats",)),
+        ("Two dogs run along a beach and a helicopter lands.", ("helicopter",)),
+        ("Two poodles run along a beach.", ("poodles",)),
+    ],
+)
+def test_more_general_words_are_allowed_and_others_are_not(summary: str, words: tuple[str, ...]) -> None:
+    assert measure(summary).found.get("novel_nouns", ()) == words
+
+
+@pytest.mark.parametrize(
+    ("summary", "words"),
+    [
+        ("Three brown dogs run along a beach.", ("Three",)),
+        ("Two black dogs run along a beach.", ("black",)),
+        ("A child throws a brown ball.", ("brown",)),
+        ("Two brown dogs run along a beach, and a child throws a crimson ball.", ()),
+    ],
+)
+def test_numbers_and_colours_are_compared_by_noun(summary: str, words: tuple[str, ...]) -> None:
+    assert measure(summary).found.get("novel_modifiers", ()) == words
+
+
+def test_a_small_child_is_no_small_dog() -> None:
+    assert measure("Small dogs run along a beach.").found["misbound"] == ("Small",)
+    assert measure("A small child throws a ball.").misbound == 0
+
+
+def test_from_left_to_right_is_not_from_right_to_left() -> None:
+    frames = ("A car drives from left to right.", "The car stops.")
+    assert measure("A car drives from the right to the left and stops.", frames, "").novel_modifiers == 1
+    assert measure("A car drives from the left to the right and stops.", frames, "").novel_modifiers == 0
+
+
+@pytest.mark.parametrize(
+    ("summary", "is_right"),
+    [
+        ("Dogs run on a beach before a child throws a ball. Later the dogs swim.", True),
+        ("A child throws a ball after dogs run along a beach.", True),
+        ("Before the dogs swim in the sea, a child throws a ball.", True),
+        ("After a child has thrown a ball, the dogs swim in the sea.", True),
+        ("Dogs run on a beach, then swim in the sea, and a child throws a ball at the end.", False),
+        ("A child throws a ball before dogs run along a beach.", False),
+        ("After the dogs swim in the sea, a child throws a ball.", False),
+    ],
+)
+def test_the_order_of_events_is_read_from_the_words_that_join_them(summary: str, is_right: bool) -> None:
+    assert is_suspect("order_loss", measure(summary).order_loss) is not is_right
+
+
+def test_order_cannot_be_told_of_inputs_that_do_not_change() -> None:
+    assert math.isnan(measure("A dog runs. It jumps.", ("A dog runs.", "A dog runs."), "").order)
+    assert math.isnan(measure("A dog runs. It jumps.", (), "A dog runs.").order)
+
+
+@pytest.mark.parametrize(
+    ("summary", "is_cut"),
+    [
+        ("A dog runs along the beach.", False),
+        ("The lights come on.", False),
+        ('A sign says "stop."', False),
+        ("A dog runs along the", True),
+        ("A dog runs along the.", True),
+        ("A dog runs along the bea", True),
+        ("A dog runs, and", True),
+        ("A dog runs...", True),
+        ('A sign says "stop.', True),
+        ("A dog (the brown one runs.", True),
+    ],
+)
+def test_ends_in_the_middle_are_seen(summary: str, is_cut: bool) -> None:
+    assert bool(measure(summary).is_cut) is is_cut
+
+
+def test_a_text_that_was_cut_after_a_sentence_names_nothing_of_the_end() -> None:
+    whole = "Two brown dogs run along a beach. A child throws a red ball. The dogs swim in the sea."
+    assert measure(whole, short="").end_coverage >= 0.5
+    frames = (DOGS[0], DOGS[1], "A boat with white sails passes a lighthouse.")
+    assert measure("Two brown dogs run along a beach. A child throws a ball.", frames, "").end_coverage == 0
+
+
+def test_copying_one_input_is_grounded_but_covers_little() -> None:
+    figures = measure(DOGS[1])
+    assert figures.grounding == 1 and figures.coverage < 0.5
+
+
+def test_repetition_length_and_language() -> None:
+    again = measure("The dogs run along a beach. The dogs run along a beach. The dogs run along a beach.")
+    assert again.repetition > 0.5 and again.found["repetition"]
+    assert measure("A dog.").is_too_short and not measure("Two brown dogs run along a beach.").is_too_short
+    assert measure_text("A dog runs on a beach.", "", (), max_words=3).length_share == 2
+    assert not measure("Zwei Hunde laufen am Strand entlang und ein Kind wirft einen Ball.").is_english
+    assert measure("The video shows a dog.").num_banned == 1
+
+
+@pytest.mark.parametrize("summary", ["", " ", "...", "\U0001f642", "x" * 5000, "\x00 \ufffd", "dog " * 500])
+def test_any_text_is_measured(summary: str) -> None:
+    figures = measure_text(summary, "", [TimedCaption(time_s=0.0, text="A dog runs."), "\x00"], max_words=100)
+    assert figures.num_words == len(summary.split()) if summary.startswith(("dog", "x")) else True
+
+
+def test_without_inputs_only_the_text_itself_is_measured() -> None:
+    figures = measure_text("A dog runs on a beach.", "", (), max_words=100)
+    assert math.isnan(figures.grounding) and math.isnan(figures.coverage) and figures.is_cut == 0
