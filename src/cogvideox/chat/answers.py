@@ -90,8 +90,11 @@ _CONTENT = (
 )
 """Begins something that is seen. What goes on otherwise would be no sentence without the lead-in."""
 
+_HOW = r"how (?=(an?|the|this|two|three|several|some|his|her|its|their)\b)"
+"""Followed by a whole sentence."""
+
 _BEGINNINGS = (
-    re.compile(rf"(the|this|our|these) {_MEDIUM} {_ADVERB}{_TELLS}( us)?:? (that )?{_CONTENT}", re.IGNORECASE),
+    re.compile(rf"(the|this|our|these) {_MEDIUM} {_ADVERB}{_TELLS}( us)?:? (that |{_HOW})?{_CONTENT}", re.IGNORECASE),
     re.compile(rf"in (the|this) {_MEDIUM}, ({_SEES}:? (that )?)?{_CONTENT}", re.IGNORECASE),
     re.compile(rf"in (the|this) {_MOVING} (?=(an?|two|three|four|five|several|many|some|one)\b)", re.IGNORECASE),
     re.compile(rf"{_SEES}:? {_CONTENT}", re.IGNORECASE),
@@ -109,6 +112,7 @@ _SHOWN_THERE = re.compile(
     re.IGNORECASE,
 )
 """A video that is itself in the picture."""
+_TELLING = re.compile(rf"\b{_TELLS}\b", re.IGNORECASE)
 
 _OBJECTS = (
     r"(?![ -](games?|gaming|cameras?|players?|screens?|walls?|calls?|conferenc\w+|stores?|shops?|consoles?|cards?|"
@@ -198,8 +202,10 @@ def without_lead_in(text: str) -> str:
                 continue
             rest = text[match.end() :]
             first_sentence = re.split(r"(?<=[.!?;])\s", rest, maxsplit=1)[0]
-            is_subject = not match[0].lower().startswith("in ") and _STILL_TELLS.search(first_sentence)
-            if is_subject or _SHOWN_THERE.search(first_sentence) or len(first_sentence.split()) < 2:
+            is_whole = match[0].lower().startswith("in ")
+            is_subject = not is_whole and _STILL_TELLS.search(first_sentence)
+            is_object = not (is_whole or _TELLING.search(match[0])) and _SHOWN_THERE.search(first_sentence)
+            if is_subject or is_object or len(first_sentence.split()) < 2:
                 continue
             text = rest[:1].upper() + rest[1:]
             break

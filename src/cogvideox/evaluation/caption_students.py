@@ -66,7 +66,7 @@ def evaluate_captioner(
     kinds: dict[str, Callable[[Scene], Clip]] = {
         "renders": lambda scene: _rendered(scene, art),
         "H.264 files": lambda scene: _from_file(scene, art),
-        "H.264, 3 s, 192x128 px": lambda scene: _from_file(scene, art, num_frames=49, fps=16, scale=2),
+        "3 s, 192x128 px": lambda scene: _from_file(scene, art, num_frames=49, fps=16, scale=2),
     }
     rows: dict[str, CaptionScores] = {}
     first_captions: list[str] = []
@@ -97,7 +97,7 @@ def evaluate_summariser(
     rows: dict[str, CaptionScores] = {}
     examples: list[str] = []
     asked_s = 0.0
-    for number, kind in enumerate(("", ", unseen words")):
+    for number, kind in enumerate(("", ", new words")):
         rng = np.random.default_rng((SEED_DOMAIN, seed, number + 1))
         given = [_described(scene, art, rng, use_held_out_synonyms=bool(kind)) for scene in scenes]
         texts: list[str] = []
@@ -124,16 +124,11 @@ def largest_loss(evaluation: CaptionEvaluation) -> float:
 
 def report_captions(evaluation: CaptionEvaluation, title: str, notes: Sequence[str]) -> Report:
     """Report the fractions of facts said rightly."""
-    columns = (title, *(name.replace("_", " ") for name in FACTS), "invented", "all", "clips")
-    rows = [
-        (
-            name,
-            *(_percent(scores.fractions[fact]) for fact in FACTS),
-            _percent(max((value for value in scores.invented.values() if value is not None), default=None)),
-            _percent(scores.all_right),
-            str(scores.num_clips),
-        )
-        for name, scores in evaluation.rows.items()
+    scores = evaluation.rows.values()
+    rows = [(fact.replace("_", " "), *(_percent(one.fractions[fact]) for one in scores)) for fact in FACTS]
+    rows += [
+        ("all", *(_percent(one.all_right) for one in scores)),
+        ("invented", *(_percent(max(filter(None, one.invented.values()), default=0.0)) for one in scores)),
     ]
     values: dict[str, Any] = {
         "rows": {name: _to_json(scores) for name, scores in evaluation.rows.items()},
@@ -141,10 +136,10 @@ def report_captions(evaluation: CaptionEvaluation, title: str, notes: Sequence[s
         "examples": list(evaluation.examples),
     }
     common = (
-        "invented: the fact said most often of clips that lack it; all: everything right and nothing invented",
-        f"{evaluation.texts_per_s:.1f} captions/s",
+        "all: everything right and nothing invented; invented: the fact that is most often said of clips without it",
+        f"{evaluation.texts_per_s:.1f} captions/s; {next(iter(scores)).num_clips} clips",
     )
-    return Report(title, columns, rows, (*notes, *common), values)
+    return Report(title, ("fact", *evaluation.rows), rows, (*notes, *common), values)
 
 
 def required_note() -> str:

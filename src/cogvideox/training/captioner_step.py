@@ -70,7 +70,9 @@ RECOGNISED: dict[str, tuple[str | None, ...]] = {
 
 
 class CaptionerBatch(NamedTuple):
-    """Clips (B, 3, T, H, W) in [-1, 1], their durations (B,), tokens (B, L), -100 for none, and names (B, kinds)."""
+    """Clips (B, 3, T, H, W) in [-1, 1], their durations (B,), tokens (B x wordings, L), -100 for none, and names (B,
+    kinds).
+    """
 
     pixels: Tensor
     durations_s: Tensor
@@ -114,7 +116,10 @@ class SmallCaptionerStep:
             clip, duration_s = self._render(scene, rng)
             clips.append(spoil_captioned_clip(clip, self.recipe.video, rng))
             durations_s.append(duration_s)
-            texts.append(summary_of(draw_captions(scene, self.art, rng, duration_s)))
+            texts += [
+                summary_of(draw_captions(scene, self.art, rng, duration_s, has_one_style=True))
+                for _ in range(self.recipe.video.captions_per_clip)
+            ]
         labels = label_tokens(self.tokenizer, texts, self.recipe.small.max_output_tokens)
         names = [[choices.index(_name(scene, kind)) for kind, choices in RECOGNISED.items()] for scene in scenes]
         return CaptionerBatch(

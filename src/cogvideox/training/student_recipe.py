@@ -58,13 +58,15 @@ class SmallVideoSettings:
     """Largest standard deviation of the noise, of a range of 2."""
     max_codec_step: float = 0.25
     """Coarsest rounding of the 8x8 blocks' frequencies, of a range of 2: what a video codec does to a picture."""
+    captions_per_clip: int = 4
+    """Wordings of each: texts take less time than clips, and more of them to learn."""
     recognition_weight: float = 1.0
     """Of naming actor, action, place and the others, which is learnt beside the captions; its mean over the kinds."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or min(self.widths) < 1:
             raise ValueError(f"widths: expected 4 positive numbers, got {self.widths!r}")
-        require_positive(self, "num_layers", "num_frames")
+        require_positive(self, "num_layers", "num_frames", "captions_per_clip")
         for name in ("height_px", "width_px"):
             if getattr(self, name) < 16 or getattr(self, name) % 16:
                 raise ValueError(f"{name}: expected a multiple of 16, got {getattr(self, name)}")

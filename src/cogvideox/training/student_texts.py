@@ -12,15 +12,28 @@ MAX_FRAME_CAPTIONS = 5
 
 
 def draw_captions(
-    scene: Scene, art: Art, rng: np.random.Generator, duration_s: float, num_frames: int | None = None
+    scene: Scene,
+    art: Art,
+    rng: np.random.Generator,
+    duration_s: float,
+    num_frames: int | None = None,
+    *,
+    has_one_style: bool = False,
 ) -> SceneCaptions:
     """Return captions of a scene and of its frames, the first at its beginning; without a number 1 to
-    `MAX_FRAME_CAPTIONS`.
+    `MAX_FRAME_CAPTIONS`. ``has_one_style`` as for `describe_scene`.
     """
     if num_frames is None:
         num_frames = int(rng.integers(1, MAX_FRAME_CAPTIONS + 1))
     times_s = np.linspace(0, duration_s, num_frames) if num_frames > 1 else [0.0]
-    return describe_scene(scene, art, rng, times_s=[float(time_s) for time_s in times_s], duration_s=duration_s)
+    return describe_scene(
+        scene,
+        art,
+        rng,
+        times_s=[float(time_s) for time_s in times_s],
+        duration_s=duration_s,
+        has_one_style=has_one_style,
+    )
 
 
 def summary_of(captions: SceneCaptions, max_words: int = 100) -> str:

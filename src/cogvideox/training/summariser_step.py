@@ -2,6 +2,7 @@
 makes of them. Axes: B texts, L tokens.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +35,12 @@ TRAIN_SEED_DOMAIN = 890_000_003
 SAMPLE_SEED_DOMAIN = 890_000_017
 TOKENIZER_SEED_DOMAIN = 890_000_033
 NUM_TOKENIZER_TEXTS = 6000
+TOKENIZER_GENERIC_SHARE = 0.3
 NUM_SAMPLES = 96
 NUM_SHOWN = 6
-NUM_FRAMES_SHARES = (0.25, 0.35, 0.2, 0.1, 0.1)
+MIRRORED_SHARE = 0.5
+"""Travellers whose frames show the way back: directions must be read in the short caption, not guessed from frames."""
+NUM_FRAMES_SHARES = (0.7, 0.18, 0.08, 0.02, 0.02)
 """How often there are 1, 2, ... captions of frames: long inputs take long."""
 DURATIONS_S = (1.0, 2.0, 2.0, 2.0, 4.0, 6.0, 10.0)
 
@@ -69,20 +73,35 @@ class SmallSummariserStep:
 
     def _tokenizer_texts(self) -> list[str]:
         rng = np.random.default_rng((TOKENIZER_SEED_DOMAIN, self.recipe.run.seed))
-        return [summary_of(self._draw(rng, 1 + index % MAX_FRAME_CAPTIONS)) for index in range(NUM_TOKENIZER_TEXTS)]
+        return [
+            summary_of(self._draw(rng, 1 + index % MAX_FRAME_CAPTIONS, TOKENIZER_GENERIC_SHARE, mirrored_share=0))
+            for index in range(NUM_TOKENIZER_TEXTS)
+        ]
 
-    def _draw(self, rng: np.random.Generator, num_frames: int) -> SceneCaptions:
-        if rng.random() < self.recipe.generic_share:
+    def _draw(
+        self, rng: np.random.Generator, num_frames: int, generic_share: float, mirrored_share: float
+    ) -> SceneCaptions:
+        if rng.random() < generic_share:
             return draw_generic_captions(rng, num_frames)
         duration_s = DURATIONS_S[rng.integers(len(DURATIONS_S))]
-        return draw_captions(draw_scene(rng, "train", self.art), self.art, rng, duration_s, num_frames)
+        scene = draw_scene(rng, "train", self.art)
+        captions = draw_captions(scene, self.art, rng, duration_s, num_frames)
+        if scene.direction is not None and mirrored_share > 0 and rng.random() < mirrored_share:
+            opposite = "left" if scene.direction == "right" else "right"
+            mirrored = dataclasses.replace(scene, direction=opposite, facing=opposite)
+            frames = draw_captions(mirrored, self.art, rng, duration_s, num_frames).frames
+            captions = dataclasses.replace(captions, frames=frames)
+        return captions
 
     def make_batch(self, step: int) -> SummariserBatch:
         """Return captions and the teacher's summaries of them."""
         rng = np.random.default_rng((TRAIN_SEED_DOMAIN, self.recipe.run.seed, step))
         # As many frames for all: half of the tokens would be padding.
         num_frames = 1 + int(rng.choice(MAX_FRAME_CAPTIONS, p=NUM_FRAMES_SHARES))
-        drawn = [self._draw(rng, num_frames) for _ in range(self.recipe.run.batch_size)]
+        drawn = [
+            self._draw(rng, num_frames, self.recipe.generic_share, MIRRORED_SHARE)
+            for _ in range(self.recipe.run.batch_size)
+        ]
         encoded = self.tokenizer(
             [input_text(captions.short, captions.frames) for captions in drawn],
             padding=True,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from cogvideox.chat.answers import without_lead_in
 from cogvideox.chat.turns import Answer
 from cogvideox.data.captioning.request import CaptionRequest, TimedCaption
 
@@ -21,15 +22,6 @@ LEAST_SHARED = 0.4
 ENOUGH_SAID = 0.75
 """A sentence so many of whose telling words have been said is not said again."""
 
-_LEAD_IN = re.compile(
-    r"^(?:in|on) (?:this|the) (?:short )?(?:video|clip|scene|image|picture|photo|frame|footage)(?: clip)?,? "
-    r"(?:we (?:can )?see|there (?:is|are))?,?\s*"
-    r"|^(?:this|the|a|an) (?:short |brief )?(?:video|clip|image|picture|photo|photograph|frame|scene|footage)"
-    r"(?: clip)?(?: of| with|,? (?:which |that )?(?:shows|show|depicts|features|captures|displays|presents|starts with"
-    r"|begins with|opens with|is of|contains))(?: us)?(?: how)?\s+"
-    r"|^(?:here )?(?:we (?:can )?see|it (?:shows|depicts))\s+",
-    re.IGNORECASE,
-)
 _RELATIVE = re.compile(
     r"^((?:an?|the|some|\w+)(?: (?!in |on |at |to |of |with |is |are )[\w'-]+){1,7}?) (?:that|which|who) ",
     re.IGNORECASE,
@@ -113,10 +105,10 @@ def telling_words(text: str) -> frozenset[str]:
     return frozenset(_stem(word) for word in _WORD.findall(text.lower()) if word not in _EMPTY_WORDS)
 
 
-def without_lead_in(text: str) -> str:
+def _without_opening(text: str) -> str:
     """Return a caption without an opening such as "The video shows"."""
     text = text.strip()
-    rest = _LEAD_IN.sub("", text, count=1)
+    rest = without_lead_in(text)
     # "a video of a dog that runs" leaves no sentence but for its relative pronoun.
     return rest if rest == text else _RELATIVE.sub(r"\1 ", rest, count=1)
 
@@ -265,7 +257,7 @@ def _parse(text: str) -> _Frame:
 
 def _sentences_of(text: str) -> list[str]:
     first, *rest = _SENTENCES.split(text.strip())
-    return [part for part in (without_lead_in(first).strip(), *rest) if part]
+    return [part for part in (_without_opening(first), *rest) if part]
 
 
 def _shortened(sentences: Sequence[str], max_words: int) -> str:

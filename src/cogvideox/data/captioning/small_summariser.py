@@ -24,6 +24,10 @@ STUDENT_NAME = "student.json"
 FORMAT = 1
 FORM = "small-summariser"
 MAX_BATCH_SIZE = 32
+LEAST_COPIED = 2
+"""Tokens in a row that must stand in the input too."""
+COPY_BONUS = 3.0
+"""Of the logarithm of a probability: a summary must say what its input says."""
 
 
 class SmallSummariser:
@@ -34,6 +38,7 @@ class SmallSummariser:
     def __init__(self, model: Any, tokenizer: Any, settings: dict[str, Any], source: str) -> None:
         self.source = source
         self.settings = settings
+        self.copy_bonus = COPY_BONUS
         self._model = model.eval()
         self._tokenizer = tokenizer
 
@@ -69,8 +74,10 @@ class SmallSummariser:
                 texts, padding=True, truncation=True, max_length=self.settings["max_input_tokens"], return_tensors="pt"
             )
             max_tokens = self.settings["max_output_tokens"]
+            bonus = CopyBonus(self._tokenizer, encoded.input_ids.tolist(), self.copy_bonus)
             with torch.no_grad():
                 made = self._model.generate(
+                    logits_processor=[bonus],
                     input_ids=encoded.input_ids,
                     attention_mask=encoded.attention_mask,
                     max_new_tokens=max_tokens,
@@ -82,6 +89,42 @@ class SmallSummariser:
 
     def release(self) -> None:
         """Keep the model: it is small."""
+
+
+class CopyBonus:
+    """Makes what is written follow its input: where the last words stand there too, those after them are likelier."""
+
+    def __init__(self, tokenizer: Any, sources: Sequence[Sequence[int]], bonus: float) -> None:
+        """Take the tokens of the inputs and what is added to a logarithm of a probability."""
+        self._sources = sources
+        self._bonus = bonus
+        self._never = {
+            tokenizer.pad_token_id,
+            tokenizer.eos_token_id,
+            *tokenizer.convert_tokens_to_ids(["|", "\u2581|"]),
+        }
+
+    def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        """Return the scores (B, vocabulary) of what follows the tokens so far (B, L)."""
+        scores = scores.clone()
+        for row, (source, written) in enumerate(zip(self._sources, input_ids.tolist(), strict=True)):
+            following = sorted(_following(source, written[1:]) - self._never)
+            scores[row, following] += self._bonus
+        return scores
+
+
+def _following(source: Sequence[int], written: Sequence[int]) -> set[int]:
+    """Return what comes in a source after the longest end of a text that it holds; nothing after single tokens."""
+    best, longest = set(), LEAST_COPIED - 1
+    for place in range(len(source) - 1):
+        length = 0
+        while length <= place and length < len(written) and source[place - length] == written[-1 - length]:
+            length += 1
+        if length > longest:
+            best, longest = set(), length
+        if length == longest >= LEAST_COPIED:
+            best.add(source[place + 1])
+    return best
 
 
 def input_text(short: str, frame_captions: Sequence[TimedCaption]) -> str:

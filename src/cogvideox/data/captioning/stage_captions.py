@@ -6,7 +6,7 @@ was rendered and looks at no picture.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -59,6 +59,7 @@ def describe_scene(
     times_s: Sequence[float],
     duration_s: float,
     use_held_out_synonyms: bool = False,
+    has_one_style: bool = False,
 ) -> SceneCaptions:
     """Return a short caption and one for each time; the words are drawn, what they say is true.
 
@@ -69,6 +70,7 @@ def describe_scene(
         times_s: of the frames, from the start of the clip.
         duration_s: from the first frame of the clip to its last.
         use_held_out_synonyms: name actor, action and place by words that training never uses.
+        has_one_style: build all captions of frames alike, as one captioner does; only their words differ.
     """
     nouns, verbs, places = ACTOR_NOUNS[scene.actor], ACTION_VERBS[scene.action], PLACE_PHRASES[scene.place]
     verbs = (*verbs, *ACTOR_VERBS.get((scene.actor, scene.action), ()))
@@ -78,6 +80,8 @@ def describe_scene(
     short_noun = _pick(rng, nouns) if rng.random() < UNLIKE_NOUN_PROBABILITY else noun
     short = _short(scene, rng, short_noun, verbs)
     words = _FrameWords.draw(scene, rng, noun, places)
+    if has_one_style:
+        words = replace(words, opening="", state=STATES[0], position_row=0, order=0)
     captions = [
         TimedCaption(time_s=time_s, text=words.caption(scene, position_at(scene, art, time_s, duration_s)))
         for time_s in times_s

@@ -99,9 +99,17 @@ class VideoCaptionNetwork(nn.Module):
         self.clip = ClipFeatures(out_width=self.text.config.d_model, **video)
 
     def forward(self, pixels: Tensor, durations_s: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the mean loss of the tokens (B, L), -100 for none, and the log probabilities of names."""
+        """Return the mean loss of tokens, and the log probabilities of names.
+
+        Args:
+            pixels: (B, 3, T, H, W) in [-1, 1].
+            durations_s: (B,).
+            labels: (B x wordings, L), the wordings of a clip after one another; -100 for no token.
+        """
         features, logits = self.clip(pixels, durations_s)
-        return self.text(inputs_embeds=features, labels=labels).loss, logits
+        encoded = self.text.encoder(inputs_embeds=features).last_hidden_state
+        encoded = encoded.repeat_interleave(len(labels) // len(encoded), dim=0)
+        return self.text(encoder_outputs=(encoded,), labels=labels).loss, logits
 
     def tied_names(self) -> tuple[str, ...]:
         """Return the weights that are other names of ``text.shared.weight``."""
