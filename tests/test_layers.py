@@ -25,10 +25,11 @@ ALLOWED = {
     | {"models", "diffusion", "media", "chat", "parallel", "checkpoints", "generation", "data", "evaluation"},
     "cli": ROOT
     | {"models", "diffusion", "media", "chat", "parallel", "checkpoints", "generation", "data", "evaluation"}
-    | {"training"},
+    | {"training", "serving"},
 }
 ONE_FILE_PER_FOLDER = {"transformers", "av", "pyarrow", "tensorboard", "sentencepiece", "torchao"}
 ONE_FILE_PER_FOLDER |= {"cv2", "onnxruntime", "rapidocr", "ray", "torchvision"}
+ONE_FILE_PER_FOLDER |= {"fastapi", "uvicorn", "sqlalchemy", "alembic", "psycopg", "prometheus_client"}
 
 
 def modules() -> list[Path]:

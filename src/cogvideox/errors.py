@@ -15,3 +15,12 @@ class DoesNotFitError(ValueError):
 
 class MissingPackageError(ImportError):
     """An optional package is not installed; the message says how to install it."""
+
+
+class ServerError(OSError):
+    """A server cannot be reached, or refuses; the message says why and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep the server's stable code beside the message."""
+        super().__init__(message)
+        self.code = code

@@ -11,6 +11,7 @@ from rich.console import Console
 from cogvideox.checkpoints.directory import read_configs
 from cogvideox.cli.output import CODE_NAMES, OK, PARTLY_FAILED, StepProgress, exit_code_of, print_json, report_error
 from cogvideox.cli.plan import plan_settings, report_plan
+from cogvideox.cli.remote import generate_there
 from cogvideox.cli.request import (
     GenerateSettings,
     check_asked,
@@ -81,6 +82,7 @@ def generate(
     save_latents: Flag = False,
     resume: Path | None = None,
     dry_run: Flag = False,
+    server: str | None = None,
     force: bool = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -165,6 +167,9 @@ def generate(
         Latents (.latents.safetensors) of a run whose decoding failed: decode them.
     dry_run
         Say what it would take in memory and time, and stop (as cogvideox plan does).
+    server
+        URL of a server (cogvideox serve) that makes the video instead of this machine; its key is taken from
+        COGVIDEOX_API_KEY or OPENAI_API_KEY.
     force
         Replace an existing file.
     json
@@ -196,6 +201,15 @@ def generate(
         "quantization": quantization,
     }
     saving = Saving(codec=codec, is_forced=force, keeps_latents=save_latents)
+    if server is not None:
+        local = {"--prompts-file": prompts_file, "--like": like, "--resume": resume, "--codec": codec}
+        local |= {"--staged": staged, "--memory-gib": memory_gib, "--enhance-endpoint": enhance_endpoint}
+        local |= {"--enhance-model": enhance_model, "--dry-run": dry_run or None, "--enhance": enhance or None}
+        local |= {"--save-latents": save_latents or None}
+        if num_videos != 1 or len(seed or []) > 1:
+            raise ValueError("--server: makes one video at a time")
+        given["seed"] = seed[0] if seed else None
+        return generate_there(server, given, local, out, is_forced=force, wants_json=json)
     if resume is not None:
         others = {"seed": seed, "prompts_file": prompts_file, "like": like, "dry_run": dry_run or None}
         return resume_decoding(resume, out, saving, given | others, wants_json=json)

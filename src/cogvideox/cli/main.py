@@ -12,15 +12,20 @@ from cogvideox.cli import (
     caption_compare,
     convert,
     curate,
+    doctor,
     evaluate,
     generate,
+    jobs,
+    keys,
     label,
     models,
     negatives,
     plan,
     reconstruct,
+    serve,
     train,
     verify_parity,
+    worker,
 )
 from cogvideox.cli.output import exit_code_of, report_error
 
@@ -36,6 +41,8 @@ app.command(plan.plan)
 app.command(reconstruct.reconstruct)
 app.command(verify_parity.verify_parity)
 app.command(convert.convert)
+app.command(serve.serve)
+app.command(worker.worker)
 
 models_app = cyclopts.App(name="models", help="What there is, on this machine and on the hub.")
 models_app.command(models.list_models, name="list")
@@ -73,6 +80,20 @@ caption_app.default(caption.caption)
 caption_app.command(caption.explain)
 caption_app.command(caption_compare.compare)
 app.command(caption_app)
+
+jobs_app = cyclopts.App(name="jobs", help="The videos of a server.")
+jobs_app.command(jobs.list_jobs, name="list")
+for verb in (jobs.show, jobs.wait, jobs.watch, jobs.cancel, jobs.get):
+    jobs_app.command(verb)
+jobs_app.command(jobs.remove, name="rm")
+app.command(jobs_app)
+
+keys_app = cyclopts.App(name="keys", help="Who may use a server.")
+keys_app.command(keys.new)
+keys_app.command(keys.list_keys, name="list")
+keys_app.command(keys.revoke)
+app.command(keys_app)
+app.command(doctor.doctor)
 
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
 evaluate_app.command(evaluate.prompt_following)

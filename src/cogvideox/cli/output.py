@@ -12,7 +12,8 @@ import cyclopts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError, MissingPackageError
+from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError, MissingPackageError, ServerError
+from cogvideox.serving.job import StoreError
 
 OK = 0
 BUG = 1
@@ -22,6 +23,7 @@ BAD_INPUT = 2
 BAD_CHECKPOINT = 3
 OUT_OF_MEMORY = 4
 NETWORK = 5
+SERVER_FAILED = 6
 PARTLY_FAILED = 7
 INTERRUPTED = 130
 
@@ -31,6 +33,7 @@ CODE_NAMES = {
     BAD_CHECKPOINT: "bad_checkpoint",
     OUT_OF_MEMORY: "out_of_memory",
     NETWORK: "network",
+    SERVER_FAILED: "server_failed",
     PARTLY_FAILED: "partly_failed",
     INTERRUPTED: "interrupted",
 }
@@ -39,17 +42,19 @@ CODE_NAMES = {
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of an error.
 
-    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint; 4 does not fit into memory; 5 network;
-    130 interrupted; 1 anything else, which is a bug.
+    2 bad argument, prompt, media, recipe or output path; 3 unusable checkpoint or job store; 4 does not fit into
+    memory; 5 network; 6 server refused or unreachable; 130 interrupted; 1 anything else, which is a bug.
     """
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(error, CheckpointError):
+    if isinstance(error, CheckpointError | StoreError):
         return BAD_CHECKPOINT
     if isinstance(error, MemoryError | DoesNotFitError) or _is_torch_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, FetchError):
         return NETWORK
+    if isinstance(error, ServerError):
+        return SERVER_FAILED
     if isinstance(error, ValueError | OSError | MissingPackageError | cyclopts.CycloptsError):
         return BAD_INPUT
     return BUG

@@ -43,6 +43,9 @@ from cogvideox.quantization import Quantization, check_quantization
 OnStep = Callable[[int, int], None]
 """Called after each step with the steps done and the steps in all."""
 
+OnState = Callable[[DenoiseState, int], None]
+"""Called after each step with its state and the steps in all; an error that it raises ends the run."""
+
 
 class SamplingOptions(TypedDict, total=False):
     """How to make a video; every field may be left out."""
@@ -67,6 +70,9 @@ class SamplingOptions(TypedDict, total=False):
     sampler: SamplerName | None
     """By default the one that the checkpoint names."""
     on_step: OnStep | None
+    on_state: OnState | None
+    start_state: DenoiseState | None
+    """A state of an earlier run with equal arguments, to go on from: the end is the same."""
 
 
 class VideoGenerator:
@@ -391,6 +397,8 @@ class VideoGenerator:
         window_frames: int | None = None,
         sampler: SamplerName | None = None,
         on_step: OnStep | None = None,
+        on_state: OnState | None = None,
+        start_state: DenoiseState | None = None,
     ) -> Tensor:
         self.limits.check_task(task.name)
         shape = self.limits.latent_shape(num_frames=num_frames, height_px=height_px, width_px=width_px)
@@ -419,6 +427,8 @@ class VideoGenerator:
             image_latents=start.image_latents,
         )
         state = first = DenoiseState(0, start.latents, rng_state=rng.get_state())
+        if start_state is not None:
+            state = first = _checked_start(start_state, start.latents, start.plan.num_steps)
         prediction_type = self.noise_schedule.config.prediction_type
         predict = ScheduledTransformer(self.transformer, start.plan)
         for state in denoise(
@@ -432,6 +442,8 @@ class VideoGenerator:
         ):
             if on_step is not None:
                 on_step(state.step_index, start.plan.num_steps)
+            if on_state is not None:
+                on_state(state, start.plan.num_steps)
         return state.latents[:, :, num_padding_frames:]
 
     def _to_videos(self, latents: Tensor, fps: float | None) -> list[Video]:
@@ -460,6 +472,18 @@ class VideoGenerator:
             return self.text_encoder.encode([prompt], self.max_prompt_tokens)
 
         return torch.cat([self._text_cache.get(prompt, encode) for prompt in prompts]).to(self.device)
+
+
+def _checked_start(state: DenoiseState, latents: Tensor, num_steps: int) -> DenoiseState:
+    """Return a state where the latents are. Raises ValueError if it is of another run."""
+    if state.latents.shape != latents.shape or not 0 <= state.step_index <= num_steps:
+        got = f"{tuple(state.latents.shape)} after {state.step_index} steps"
+        raise ValueError(
+            f"start_state: expected one of this run, {tuple(latents.shape)} and at most {num_steps} steps, got {got}"
+        )
+    moved = [None if tensor is None else tensor.to(latents.device) for tensor in (state.latents, state.previous_clean)]
+    assert moved[0] is not None
+    return replace(state, latents=moved[0], previous_clean=moved[1])
 
 
 def _check_texts(prompts: Sequence[str], seeds: Sequence[int]) -> None:

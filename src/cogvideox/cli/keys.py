@@ -1,0 +1,147 @@
+"""``cogvideox keys``: who may use a server."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from cogvideox.cli.output import OK, print_json
+
+if TYPE_CHECKING:
+    from cogvideox.serving.keys import ApiKey, KeyRing
+
+Flag = Annotated[bool, Parameter(negative="")]
+DAY_S = 24 * 3600
+
+
+def new(
+    name: str,
+    *,
+    owner: str | None = None,
+    scope: Annotated[
+        list[Literal["generate", "read", "admin", "metrics"]] | None, Parameter(negative="", consume_multiple=True)
+    ] = None,
+    days: float | None = None,
+    store: str | None = None,
+    data_dir: Path | None = None,
+    json: Flag = False,
+) -> int:
+    """Make a key and print it; it cannot be shown again.
+
+    Parameters
+    ----------
+    name
+        What it is for, for people.
+    owner
+        Whose videos it makes and sees (default: its own).
+    scope
+        generate, read, metrics, admin: what it may do (default: generate read).
+    days
+        How long it is valid (default: until it is revoked).
+    store
+        URL of the store of jobs (default: SQLite in --data-dir).
+    data_dir
+        Folder of the server (default: of this user).
+    json
+        End standard output with one JSON object.
+    """
+    if days is not None and not 0 < days < 100_000:
+        raise ValueError(f"--days: expected more than 0, got {days}")
+    lifetime_s = None if days is None else max(round(days * DAY_S), 1)
+    key, text = _ring(store, data_dir).new(
+        name, owner=owner, scopes=tuple(scope or ("generate", "read")), lifetime_s=lifetime_s
+    )
+    if json:
+        print_json({"ok": True, "data": _plain(key) | {"key": text}})
+        return OK
+    Console(stderr=True, highlight=False).print(f"key {key.id} ({name}); it is shown only now:", markup=False)
+    print(text)
+    return OK
+
+
+def list_keys(*, store: str | None = None, data_dir: Path | None = None, json: Flag = False) -> int:
+    """List all keys, without what they open with.
+
+    Parameters
+    ----------
+    store
+        As for keys new.
+    data_dir
+        As for keys new.
+    json
+        End standard output with one JSON object.
+    """
+    keys = _ring(store, data_dir).all()
+    if json:
+        print_json({"ok": True, "data": {"keys": [_plain(key) for key in keys]}})
+        return OK
+    table = Table("id", "name", "owner", "scopes", "made", "last used", "state", box=None)
+    for key in keys:
+        times = (_day(key.created_us), _day(key.last_used_us))
+        table.add_row(key.id, key.name, key.owner, " ".join(key.scopes), *times, _state(key))
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    return OK
+
+
+def revoke(key_id: str, *, store: str | None = None, data_dir: Path | None = None, json: Flag = False) -> int:
+    """Make a key invalid from now on.
+
+    Parameters
+    ----------
+    key_id
+        As keys list shows it.
+    store
+        As for keys new.
+    data_dir
+        As for keys new.
+    json
+        End standard output with one JSON object.
+    """
+    if not _ring(store, data_dir).revoke(key_id):
+        raise ValueError(f"key_id: there is no key {key_id!r}; see cogvideox keys list")
+    if json:
+        print_json({"ok": True, "data": {"id": key_id}})
+    else:
+        Console(highlight=False).print(f"{key_id} is revoked", markup=False)
+    return OK
+
+
+def _ring(store: str | None, data_dir: Path | None) -> "KeyRing":
+    from cogvideox.serving.data_folder import default_data_folder, store_url
+    from cogvideox.serving.database import Database
+    from cogvideox.serving.job import StoreError
+    from cogvideox.serving.keys import KeyRing, kept_pepper
+
+    folder = (data_dir or default_data_folder()).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"data directory: {folder}: {error.strerror}; choose another --data-dir") from None
+    return KeyRing(Database(store or store_url(folder)), kept_pepper(folder))
+
+
+def _plain(key: "ApiKey") -> dict[str, Any]:
+    times = {name: None if value is None else value // 10**6 for name, value in _times(key).items()}
+    return {"id": key.id, "name": key.name, "owner": key.owner, "scopes": list(key.scopes), **times}
+
+
+def _times(key: "ApiKey") -> dict[str, int | None]:
+    return {
+        "created_at": key.created_us,
+        "expires_at": key.expires_us,
+        "revoked_at": key.revoked_us,
+        "last_used_at": key.last_used_us,
+    }
+
+
+def _state(key: "ApiKey") -> str:
+    if key.revoked_us is not None:
+        return "revoked"
+    return "expired" if key.expires_us is not None and key.expires_us <= time.time() * 1e6 else "valid"
+
+
+def _day(time_us: int | None) -> str:
+    return "-" if time_us is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(time_us / 1e6))

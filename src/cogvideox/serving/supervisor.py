@@ -1,0 +1,225 @@
+"""The whole service in one command: the API, workers and the janitor, started again when they end.
+
+The supervisor itself opens the port, so that no request is refused while the API starts again; it does nothing else
+that could fail. Whatever is killed, jobs are in the store.
+"""
+
+import dataclasses
+import http.client
+import logging
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from cogvideox.serving.api.settings import ApiSettings
+from cogvideox.serving.dead_workers import give_back_jobs_of_dead_workers
+from cogvideox.serving.files import FileStore, only_supervisor
+from cogvideox.serving.janitor import Retention, sweep
+from cogvideox.serving.job import StoreUnavailableError
+from cogvideox.serving.job_store import JobStore
+from cogvideox.serving.process_ties import start_process
+from cogvideox.serving.worker import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.2
+REAP_S = 2.0
+SWEEP_S = 60.0
+SETTLED_S = 30.0
+"""A process that lived for this long is started again at once."""
+MAX_BACKOFF_S = 30.0
+API_GRACE_S = 5.0
+KILL_S = 10.0
+"""After its grace a process is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """What a service consists of."""
+
+    api: ApiSettings
+    worker: WorkerSettings
+    num_workers: int = 1
+    """On this machine; more can join from anywhere."""
+    retention: Retention = dataclasses.field(default_factory=Retention)
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers: expected at least 0, got {self.num_workers}")
+
+
+class Service:
+    """A process that is kept running."""
+
+    def __init__(self, name: str, start: Callable[[], subprocess.Popen], grace_s: float) -> None:
+        """Say how it is started, and how long it may take to end."""
+        self.name = name
+        self._start = start
+        self._grace_s = grace_s
+        self._process: subprocess.Popen | None = None
+        self._started_s = 0.0
+        self._start_at_s = 0.0
+        self._num_deaths = 0
+        self._kill_at_s: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def look(self) -> None:
+        """Start the process if it is not there and its time has come."""
+        now_s = time.monotonic()
+        if self._process is not None and not self.is_running:
+            code = self._process.returncode
+            self._forget()
+            self._num_deaths = 1 if now_s - self._started_s > SETTLED_S else self._num_deaths + 1
+            wait_s = min(0.5 * 2.0 ** (self._num_deaths - 1), MAX_BACKOFF_S) if self._num_deaths > 1 else 0.0
+            self._start_at_s = now_s + wait_s
+            log.error("%s ended, starts again", self.name, extra={"exit_code": code, "wait_s": wait_s})
+        if self._process is None and now_s >= self._start_at_s:
+            try:
+                self._process, self._started_s = self._start(), now_s
+            except OSError as error:  # no memory for another process, say
+                self._start_at_s = now_s + MAX_BACKOFF_S
+                log.error("%s cannot start: %s", self.name, error)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM."""
+        if self._process is not None and self.is_running:
+            self._process.send_signal(signal.SIGTERM)
+            self._kill_at_s = self._kill_at_s or time.monotonic() + self._grace_s + KILL_S
+
+    def kill_if_late(self) -> None:
+        """Kill it if it has not ended in time."""
+        if self._process is not None and self._kill_at_s is not None and time.monotonic() > self._kill_at_s:
+            log.error("%s does not end: killed", self.name)
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._forget()
+
+    def _forget(self) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.close()
+        self._process = None
+
+
+class Supervisor:
+    """Keeps the service running until it is told to stop."""
+
+    def __init__(self, settings: ServiceSettings, listener: socket.socket) -> None:
+        """Plan the processes; `run` starts them."""
+        self.settings = settings
+        self._listener = listener
+        self._num_signals = 0
+        self._is_ending = threading.Event()
+        api, worker = _plain(settings.api), _plain(settings.worker)
+        self._api = Service("api", lambda: self._start_api(api), API_GRACE_S)
+        grace_s = settings.worker.grace_s
+        self._workers = [
+            Service(f"worker {number}", lambda: start_process("cogvideox.serving.worker_main", worker), grace_s)
+            for number in range(1, settings.num_workers + 1)
+        ]
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT; a second one does not wait for jobs.
+
+        Args:
+            on_ready: called when the API answers.
+
+        Raises:
+            StoreError: the store or the data directory cannot be used, or another process serves it.
+        """
+        files = FileStore(self.settings.api.data_dir)
+        with only_supervisor(self.settings.api.data_dir):
+            store = JobStore.open(self.settings.api.store_url, limits=self.settings.api.queue)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            janitor = threading.Thread(target=self._clear_away, args=(store, files), daemon=True)
+            janitor.start()
+            try:
+                self._keep_running(on_ready)
+                self._end()
+            finally:
+                self._is_ending.set()
+                for service in (*self._workers, self._api):
+                    service.kill()
+                janitor.join(timeout=10)
+                store.close()
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        self._num_signals += 1
+
+    def _keep_running(self, on_ready: Callable[[], None]) -> None:
+        is_told = False
+        while not self._num_signals:
+            for service in (self._api, *self._workers):
+                service.look()
+            if not is_told and self._answers():
+                is_told = True
+                on_ready()
+            time.sleep(LOOK_S)
+
+    def _end(self) -> None:
+        """Let workers end first: the API tells meanwhile what becomes of the jobs."""
+        num_seen = 0
+        while any(worker.is_running for worker in self._workers):
+            if self._num_signals > num_seen:
+                num_seen = self._num_signals
+                for worker in self._workers:
+                    worker.ask_to_end()
+            for worker in self._workers:
+                worker.kill_if_late()
+            self._api.look()
+            time.sleep(LOOK_S)
+        self._api.ask_to_end()
+        while self._api.is_running:
+            self._api.kill_if_late()
+            time.sleep(LOOK_S / 4)
+
+    def _start_api(self, settings: Mapping[str, Any]) -> subprocess.Popen:
+        descriptor = self._listener.fileno()
+        values = {"settings": settings, "descriptor": descriptor}
+        return start_process("cogvideox.serving.api_main", values, descriptors=(descriptor,))
+
+    def _answers(self) -> bool:
+        host, port = self._listener.getsockname()[:2]
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(host), str(host))
+        connection = http.client.HTTPConnection(here, port, timeout=1.0)
+        try:
+            connection.request("GET", "/livez", headers={"host": f"localhost:{port}"})
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _clear_away(self, store: JobStore, files: FileStore) -> None:
+        """Take back jobs of workers that are gone, and remove what nobody needs, until the service ends."""
+        swept_s = time.monotonic()
+        while not self._is_ending.wait(REAP_S):
+            try:
+                for reaped in (*give_back_jobs_of_dead_workers(store), *store.reap()):
+                    values = {"job_id": reaped.job_id, "outcome": reaped.outcome, "code": reaped.error_code}
+                    log.warning("job taken back", extra=values)
+                if time.monotonic() - swept_s > SWEEP_S:
+                    swept_s = time.monotonic()
+                    swept = sweep(store, files, self.settings.retention)
+                    log.info("swept", extra=dataclasses.asdict(swept))
+            except (StoreUnavailableError, OSError) as error:
+                log.warning("janitor: %s", error)
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    return dataclasses.asdict(settings)

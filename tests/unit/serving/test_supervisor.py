@@ -1,0 +1,127 @@
+"""``cogvideox serve`` as a whole: what dies comes back, and what was accepted is made."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+
+WAIT_S = 40.0
+
+
+class Served:
+    """A running service."""
+
+    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+        command = [sys.executable, "-m", "cogvideox", "serve", "--engine", "fake", "--data-dir", str(folder)]
+        command += ["--port", str(port), "--lease", "30", "--grace", "3", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[-1].rstrip("/")
+        self.port = int(self.url.rsplit(":", 1)[1])
+
+    def children(self) -> dict[str, int]:
+        """Return the numbers of the processes by what they are."""
+        pid = self.process.pid
+        numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        named = {}
+        for number in numbers:
+            text = Path(f"/proc/{number}/cmdline").read_text()
+            named["api" if "api_main" in text else "worker"] = int(number)
+        return named
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.loads(response.read())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def served(quick_folder: Path) -> Iterator[Served]:
+    made = Served(quick_folder)
+    yield made
+    made.end()
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            if is_so():
+                return
+        except (OSError, urllib.error.URLError):
+            pass
+        assert time.monotonic() < end_s
+        time.sleep(0.1)
+
+
+def test_everything_that_dies_comes_back_and_jobs_end(served: Served, quick_folder: Path) -> None:
+    wait_for(lambda: served.ask("/readyz")["status"] == "ready")
+    job = served.ask("/v1/videos", {"prompt": "step:0.1 a fox", "num_inference_steps": 40})
+    wait_for(lambda: served.ask(f"/v1/videos/{job['id']}")["step"] >= 3)
+    before = served.children()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    assert served.ask(f"/v1/videos/{job['id']}")["status"] != "failed"  # the port was open all the time
+    wait_for(lambda: served.ask(f"/v1/videos/{job['id']}")["status"] == "completed")
+    assert served.ask(f"/v1/videos/{job['id']}")["attempt"] == 2
+    after = served.children()
+    assert set(after) == {"api", "worker"} and not set(after.values()) & set(before.values())
+    second = subprocess.run(
+        [sys.executable, "-m", "cogvideox", "serve", "--data-dir", str(quick_folder), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 3 and f"is served by process {served.process.pid} already" in second.stderr
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(timeout=15) == 0
+
+
+def test_a_service_that_was_killed_starts_again_at_once_and_drains(served: Served, quick_folder: Path) -> None:
+    wait_for(lambda: served.ask("/readyz")["status"] == "ready")
+    job = served.ask("/v1/videos", {"prompt": "step:0.2 a fox", "num_inference_steps": 100})
+    wait_for(lambda: served.ask(f"/v1/videos/{job['id']}")["step"] >= 11)
+    pids = served.children()
+    served.process.kill()
+    served.process.wait()
+    again = Served(quick_folder, port=served.port)
+    try:
+        wait_for(lambda: served.ask(f"/v1/videos/{job['id']}")["status"] == "in_progress")
+        assert not any(Path(f"/proc/{pid}").exists() for pid in [pids["api"]])
+        again.process.send_signal(signal.SIGINT)
+        asked_s = time.monotonic()
+        assert again.process.wait(timeout=15) == 0
+        assert time.monotonic() - asked_s < 8
+    finally:
+        again.end()
+    third = Served(quick_folder)
+    try:
+        kept = third.ask(f"/v1/videos/{job['id']}")
+        assert kept["status"] in ("queued", "in_progress") and kept["step"] >= 10
+    finally:
+        third.end()
+
+
+def test_an_open_address_needs_keys(quick_folder: Path) -> None:
+    command = [sys.executable, "-m", "cogvideox", "serve", "--host", "0.0.0.0", "--data-dir", str(quick_folder)]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert refused.returncode == 2 and "cogvideox keys new" in refused.stderr
