@@ -43,6 +43,7 @@ def start() -> Iterator[Callable[..., Server]]:
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_killed_server_loses_nothing(start: Callable[..., Server], pages: Pages, tmp_path: Path) -> None:
     server = start(tmp_path / "data")

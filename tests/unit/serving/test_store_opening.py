@@ -151,6 +151,7 @@ def test_the_migrations_make_the_tables_of_the_schema(store_url: str) -> None:
     opened.close()
 
 
+@pytest.mark.slow
 def test_many_processes_may_open_a_new_store_at_once(store_url: str) -> None:
     code = (
         "import sys\nfrom cogvideox.serving.job_store import JobStore\nfrom job_store_model import new_job\n"

@@ -10,6 +10,7 @@ from job_store_model import new_job
 from postgres_server import PostgresServer, postgres_server
 
 
+@pytest.mark.slow
 def test_postgresql_that_restarts_is_unavailable_and_recovers() -> None:
     with postgres_server(is_durable=True) as server:
         store = JobStore.open(server.new_database())

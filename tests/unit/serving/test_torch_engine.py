@@ -38,6 +38,7 @@ def generator() -> Iterator[VideoGenerator]:
     torch.set_num_threads(num_threads)
 
 
+@pytest.mark.slow
 def test_a_killed_engine_goes_on_at_its_step_and_ends_with_the_same_frames(
     work: Bench, generator: VideoGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,8 @@ NUM_JOBS = 30
 TIME_S = 80.0
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_random_kills_lose_nothing(kind: str, quick_folder: Path, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else None
     seed = random.randrange(10**6)
