@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-ErrorKind = Literal["wrong noun", "invented object", "wrong order", "cut-off", "wrong number", "wrong colour"]
+ErrorKind = Literal[
+    "wrong noun", "invented object", "wrong order", "cut-off", "wrong number", "wrong colour", "wrong property"
+]
 ERROR_KINDS: tuple[ErrorKind, ...] = (
     "wrong noun",
     "invented object",
@@ -14,6 +16,7 @@ ERROR_KINDS: tuple[ErrorKind, ...] = (
     "cut-off",
     "wrong number",
     "wrong colour",
+    "wrong property",
 )
 
 
@@ -506,6 +509,13 @@ COLOUR_WORDS = (
     "silver",
     "golden",
 )
+PROPERTIES = {
+    "small": "huge", "little": "big", "tiny": "large", "big": "small", "large": "tiny", "young": "old", "old": "new",
+    "dark": "bright", "wooden": "plastic", "brick": "wooden", "stone": "steel", "striped": "spotted", "dry": "wet",
+    "wet": "dry", "long": "short", "tall": "short", "thin": "thick", "wide": "narrow", "closed": "open",
+    "cardboard": "wooden", "metal": "glass", "calm": "stormy", "heavy": "light",
+}  # fmt: skip
+"""A property or a material -> one that contradicts it."""
 NUMBER_WORDS = ("two", "three", "four", "five", "six", "seven", "eight")
 
 
@@ -537,6 +547,15 @@ def planted(kind: ErrorKind, seed: int, cases: list[Case]) -> Iterator[tuple[Cas
         bad = _plant(kind, good, rng)
         if bad is not None:
             yield good, replace(good, name=f"{good.name}: {kind}", summary=bad)
+
+
+def closed_cuts(cases: list[Case]) -> Iterator[str]:
+    """Yield the later half of each summary cut after every word inside of a sentence, with a full stop put there."""
+    for good in cases:
+        words = good.summary.split()
+        for num_words in range(len(words) // 2, len(words)):
+            if not words[num_words - 1].endswith("."):
+                yield " ".join(words[:num_words]).rstrip(",;:") + "."
 
 
 def _plant(kind: ErrorKind, good: Case, rng: random.Random) -> str | None:
@@ -578,6 +597,13 @@ def _plant(kind: ErrorKind, good: Case, rng: random.Random) -> str | None:
             [other for other in NUMBER_WORDS if other != number and other not in " ".join(good.frames).lower()]
         )
         return re.sub(rf"\b{number}\b", new, text, count=1, flags=re.IGNORECASE)
+    if kind == "wrong property":
+        known = " ".join((good.short, *good.frames)).lower()
+        names = [name for name in PROPERTIES if re.search(rf"\b{name}\b", text) and PROPERTIES[name] not in known]
+        if not names:
+            return None
+        name = rng.choice(names)
+        return re.sub(rf"\b{name}\b", PROPERTIES[name], text)
     colours = [colour for colour in COLOUR_WORDS if re.search(rf"\b{colour}\b", text)]
     if not colours:
         return None

@@ -223,7 +223,13 @@ def test_every_fault_ends_in_a_caption_or_a_row_that_says_why(
         # What could not be had is asked again; what was answered badly is not, unless it is asked for.
         assert max(server.good.values()) == 1
         num_second = len(chat.requests) - num_requests
-        made.run(capsys)
+        _, said = made.run(capsys)
+        with pytest.raises(SystemExit):
+            main(made.command())
+        printed = capsys.readouterr().out
+        assert f"{said['data']['num_failed']} captions are missing" in printed
+        num_no_use = said["data"]["num_no_use"]
+        assert (f"(--retry-failed asks again for {num_no_use})" in printed) == (num_no_use > 0)
         assert len(chat.requests) == num_requests + num_second
         code, said = made.run(capsys, "--retry-failed")
         assert [row["error"] for row in made.rows("summary") if row["clip_id"] != "broken.mp4"] == [""] * NUM_CLIPS
@@ -355,6 +361,7 @@ def test_an_interrupted_run_writes_what_there_is(
         rows = made.rows("short") + made.rows("frames") + made.rows("summary")
         assert sum(bool(row["text"]) for row in rows) == num_good, "answers that were on their way are kept"
         assert any("interrupted" in row["error"] for row in rows)
+        assert "interrupted" in (made.out / "report.html").read_text()
         made.run(capsys)
         assert max(server.good.values()) == 1 and server.good.total() == 36
 

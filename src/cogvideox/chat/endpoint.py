@@ -12,10 +12,9 @@ import json
 import math
 import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from itertools import chain, groupby
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -31,7 +30,7 @@ from cogvideox.chat.completions import (
     read_completion,
     read_error,
 )
-from cogvideox.chat.pacing import MAX_PAUSE_S, Admission, Pacer
+from cogvideox.chat.pacing import MAX_PAUSE_S, Admission, Pacer, requested_pause_s
 from cogvideox.chat.transport import Patience, TooLongError, pieces, post
 from cogvideox.chat.turns import Answer, Turn, bounded_image
 from cogvideox.errors import FetchError
@@ -53,8 +52,6 @@ _SPENT_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not
 _SETTINGS_CODES = ("model_not_found", "invalid_api_key")
 _MAX_SAID = 200
 """Characters of a server's own words in an error."""
-_MAX_REQUESTED_PAUSE_S = 7 * 24 * 3600.0
-"""A server that asks for a longer pause does not know what it says."""
 
 
 class EndpointSettingsError(ValueError):
@@ -64,6 +61,8 @@ class EndpointSettingsError(ValueError):
 class EndpointRefusedError(ValueError):
     """The endpoint refuses this request, and always will."""
 
+    is_cut = False
+    """Whether it would not have, had it been allowed more tokens."""
     num_input_tokens = 0
     """That the endpoint has counted for it all the same."""
     num_output_tokens = 0
@@ -94,6 +93,8 @@ class EndpointModel:
         pacer: shared by all that ask the same endpoint; one of its own, without limits, by default.
         retries_timeouts: False gives up the first time that an answer is late.
         retries_empty: False takes an empty answer for one.
+        busy_patience_s: for so long, of one request and since the endpoint answered anything, being told that it has
+            too much to do (429, 503, 529) counts as no try.
 
     Raises:
         ValueError: the URL, the model's name, the key or a number cannot be right.
@@ -114,6 +115,7 @@ class EndpointModel:
         pacer: Pacer | None = None,
         retries_timeouts: bool = True,
         retries_empty: bool = True,
+        busy_patience_s: float = 0.0,
     ) -> None:
         parts = _split_url(url, key_variable)
         if not model.strip():
@@ -131,6 +133,7 @@ class EndpointModel:
         self._model, self._key, self._key_variable = model, key, key_variable
         self._timeout_s, self._num_tries, self._streams = timeout_s, num_tries, streams
         self._retries_timeouts, self._retries_empty = retries_timeouts, retries_empty
+        self._busy_patience_s = busy_patience_s
         self._options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
         if streams:
             self._options |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -166,7 +169,10 @@ class EndpointModel:
 
     def _try(self, messages: list[dict[str, Any]], spent: list[Completion]) -> Completion:
         failures: list[str] = []
+        num_left = self._num_tries
+        busy_since_s = math.inf
         while True:
+            is_overload = False
             try:
                 completion = self._ask(messages)
                 spent.append(completion)
@@ -174,7 +180,7 @@ class EndpointModel:
                 return completion
             except _BusyError as error:
                 failures.append(self._shown(str(error)))
-                pause_s = error.pause_s
+                pause_s, is_overload = error.pause_s, error.is_overload
             except UnusableAnswerError as error:
                 failures.append(f"its answer cannot be used ({self._shown(str(error))})")
                 pause_s = None
@@ -186,12 +192,19 @@ class EndpointModel:
             if pause_s is not None and pause_s > MAX_PAUSE_S:
                 failures[-1] += f" and asks to come back in {pause_s:.0f} s"
                 raise EndpointFailedError(f"{self.source}: {_told(failures)}")
-            if len(failures) >= self._num_tries:
+            if is_overload:
+                busy_since_s = min(busy_since_s, time.monotonic())
+            waited_s = max(time.monotonic() - busy_since_s, self._pacer.busy_for_s())
+            is_patient = is_overload and waited_s < self._busy_patience_s
+            num_left -= not is_patient
+            if not num_left:
                 raise EndpointFailedError(f"{self.source}: {_told(failures)}; try again later")
-            if pause_s is None:
-                self._pacer.back_off(len(failures) - 1)
-            else:
+            if pause_s is not None:
                 self._pacer.hold(pause_s)
+            elif is_patient:
+                self._pacer.hold_busy()
+            else:
+                self._pacer.back_off(self._num_tries - num_left - 1)
 
     def _ask(self, messages: list[dict[str, Any]]) -> Completion:
         """Ask once, or more often if the endpoint does not take an option of the request."""
@@ -234,7 +247,9 @@ class EndpointModel:
         if completion.text.strip() or not self._retries_empty:
             return
         if completion.is_cut:
-            raise EndpointRefusedError(f"{self.source}: all its tokens went into thinking; raise max_tokens")
+            error = EndpointRefusedError(f"{self.source}: all its tokens went into thinking; raise max_tokens")
+            error.is_cut = True
+            raise error
         raise UnusableAnswerError("it is empty")
 
     def _refused(self, response: http.client.HTTPResponse) -> Exception:
@@ -250,7 +265,7 @@ class EndpointModel:
         if status == 402 or any(code in said.code for code in _SPENT_CODES):
             return EndpointSettingsError(f"{self.source}: its account has no money or quota left ({status})")
         if status in _RETRIED or status >= 500 or status < 200:
-            return _BusyError(status, said.message, _requested_pause_s(response.headers))
+            return _BusyError(status, said.message, requested_pause_s(response.headers))
         if status in (401, 403):
             key = f"{self._key_variable} is refused" if self._key else f"it wants a key; set {self._key_variable}"
             return EndpointSettingsError(f"{self.source}: {key} ({status})")
@@ -377,22 +392,3 @@ def _data_url(image: np.ndarray) -> str:
     file = io.BytesIO()
     bounded_image(image).save(file, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _requested_pause_s(headers: Any) -> float | None:
-    """Return the pause that an endpoint asks for, None if it asks for none or for nonsense."""
-    text = str(headers.get("Retry-After") or "").strip()
-    pause_s = math.nan
-    try:
-        pause_s = float(str(headers.get("Retry-After-Ms") or "")) / 1000
-    except ValueError:
-        try:
-            pause_s = float(text)
-        except ValueError:
-            try:
-                until = parsedate_to_datetime(text)
-                until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-                pause_s = (until - datetime.now(UTC)).total_seconds()
-            except (ValueError, TypeError, IndexError, OverflowError):
-                return None
-    return pause_s if 0 < pause_s <= _MAX_REQUESTED_PAUSE_S else None

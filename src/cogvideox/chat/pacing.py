@@ -7,12 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 FIRST_PAUSE_S = 1.0
 """Before the second try, twice that before the third and so on, if the service does not say when to come back."""
 
 MAX_PAUSE_S = 60.0
 """A service that asks for a longer pause is given up."""
+
+_MAX_REQUESTED_PAUSE_S = 7 * 24 * 3600.0
+"""A service that asks for a longer pause does not know what it says."""
 
 _JITTER = 0.25
 """Share by which pauses differ, so that those who failed together do not come back together."""
@@ -76,6 +82,8 @@ class Pacer:
         self._num_running = 0
         self._max_running = math.inf
         self._slowed_at_s = -math.inf
+        self._num_slowed = 0
+        self._busy_since_s = math.inf
         self._next_request_at_s = self._tokens_free_at_s = self._held_until_s = -math.inf
         self._usual_tokens: float | None = None
 
@@ -108,11 +116,22 @@ class Pacer:
         with self._changed:
             self._held_until_s = max(self._held_until_s, time.monotonic() + pause_s)
 
+    def hold_busy(self) -> None:
+        """Let nobody through for a while, because the service is busy and does not say for how long: twice as long
+        each time that it still is.
+        """
+        with self._changed:
+            self._held_until_s = max(self._held_until_s, time.monotonic() + self._pause_s(self._num_slowed - 1))
+
+    def busy_for_s(self) -> float:
+        """Return for how long the service has done nothing but say that it is busy."""
+        with self._changed:
+            return max(time.monotonic() - self._busy_since_s, 0.0)
+
     def back_off(self, try_index: int) -> None:
         """Wait after the failure of a try, counted from 0. Raises StoppedError if `stop` is called."""
         with self._changed:
-            spread = 1 + self._generator.uniform(-_JITTER, _JITTER)
-            end_s = time.monotonic() + min(self._first_pause_s * 2.0 ** min(try_index, 30), MAX_PAUSE_S) * spread
+            end_s = time.monotonic() + self._pause_s(try_index)
             while (wait_s := end_s - time.monotonic()) > 0:
                 self.check_running()
                 self._changed.wait(wait_s)
@@ -127,6 +146,10 @@ class Pacer:
         """Raise StoppedError if `stop` was called."""
         if self._is_stopped:
             raise StoppedError("it was stopped before the answer came")
+
+    def _pause_s(self, try_index: int) -> float:
+        spread = 1 + self._generator.uniform(-_JITTER, _JITTER)
+        return min(self._first_pause_s * 2.0 ** min(max(try_index, 0), 30), MAX_PAUSE_S) * spread
 
     def _wait_s(self, now_s: float) -> float:
         """Return for how long nobody may pass; infinity until another request ends."""
@@ -146,7 +169,29 @@ class Pacer:
             usual = admission.num_tokens if self._usual_tokens is None else self._usual_tokens
             self._usual_tokens = usual + (admission.num_tokens - usual) / 8
             self._max_running += _GROWTH / self._max_running
+            self._num_slowed, self._busy_since_s = 0, math.inf
         elif admission.was_busy and admission.started_at_s > self._slowed_at_s:  # once for those that ran together
             self._max_running = max(min(self._num_running, self._max_running) / 2, 1.0)
             self._slowed_at_s = time.monotonic()
+            self._num_slowed += 1
+            self._busy_since_s = min(self._busy_since_s, self._slowed_at_s)
         self._num_running -= 1
+
+
+def requested_pause_s(headers: Any) -> float | None:
+    """Return the pause that the headers of an answer ask for, None if it asks for none or for nonsense."""
+    text = str(headers.get("Retry-After") or "").strip()
+    pause_s = math.nan
+    try:
+        pause_s = float(str(headers.get("Retry-After-Ms") or "")) / 1000
+    except ValueError:
+        try:
+            pause_s = float(text)
+        except ValueError:
+            try:
+                until = parsedate_to_datetime(text)
+                until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+                pause_s = (until - datetime.now(UTC)).total_seconds()
+            except (ValueError, TypeError, IndexError, OverflowError):
+                return None
+    return pause_s if 0 < pause_s <= _MAX_REQUESTED_PAUSE_S else None

@@ -145,14 +145,20 @@ def _report(result: "CaptionResult", json: bool) -> int:
     if result.stopped:
         console.print(result.stopped, markup=False, soft_wrap=True)
     if result.num_failed:
-        console.print(
-            f"{result.num_failed} captions are missing; the column error of the tables says why", markup=False
-        )
+        again = f" (--retry-failed asks again for {result.num_no_use})" if result.num_no_use else ""
+        usual = f", most often: {result.usual_failure}" if result.usual_failure else ""
+        said = f"{result.num_failed} captions are missing{again}; the column error of the tables says why{usual}"
+        console.print(said, markup=False, soft_wrap=True)
     if result.check_problem:
         console.print(f"the captions are not checked: {result.check_problem}", markup=False, soft_wrap=True)
     if result.num_train or result.num_val:
         examples = f"{result.num_train} examples to train students and {result.num_val} kept apart"
         console.print(f"{examples}: {result.folder / 'training'}", markup=False, soft_wrap=True)
+    if result.num_given:
+        console.print(f"{result.num_given} clips have other captions now", markup=False)
+    if result.num_own_texts:
+        kept = f"{result.num_own_texts} text files beside videos were there before, and are left as they are"
+        console.print(kept, markup=False)
     console.print(f"tables: {result.folder / 'tables'}", markup=False, soft_wrap=True)
     console.print(f"report: {result.folder / 'report.html'}", markup=False, soft_wrap=True)
     return code

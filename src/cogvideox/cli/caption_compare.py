@@ -23,8 +23,8 @@ def compare(
     """Compare the summaries of two captionings of the same clips, figure by figure.
 
     Both are measured against the inputs of the first. A student is accepted if no figure may be worse by more than the
-    margin (lower end of a 95 % interval, drawn by sources), rejected if one surely is, and undecided if more clips are
-    needed.
+    margin (lower end of a 95 % interval, drawn by sources), rejected if one surely is, and undecided if more clips or
+    sources (5 at least) are needed. Clips are the same if their content is, whatever they are called.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def compare(
 
     found = run(teacher, student, split=split, margin=margin, max_words=max_words)
     if json:
-        print_json({"ok": True, "data": found.to_json()})
+        print_json({"ok": True, "data": found.to_json() | {"notes": found.notes()}})
     else:
         Console(highlight=False).print(found.to_text(), markup=False, soft_wrap=True)
     return OK

@@ -222,7 +222,8 @@ def replace_captions(folder: str | Path, captions: Mapping[str, Sequence[tuple[C
     """Give clips of a training set these captions beside their own, in place of those that they were given before.
 
     A reader, or a run that is stopped, at any moment finds the old captions or the new ones, never half of them. The
-    text files in the shards are not changed: they are the clips' own captions.
+    text files in the shards are not changed: they are the clips' own captions. Other columns of the tables stay, with
+    nothing in the rows of new captions; so do captions that no clip has.
 
     Args:
         folder: holds ``index.parquet``.
@@ -246,10 +247,10 @@ def replace_captions(folder: str | Path, captions: Mapping[str, Sequence[tuple[C
         for caption_id, text in zip(texts["caption_id"], texts["text"], strict=True)
     }
     _read_table(folder / INDEX_NAME, INDEX_TYPES)  # refuses a damaged one
-    with pa.parquet.ParquetFile(folder / INDEX_NAME) as file:
-        index = file.read()
+    index, present_texts = _whole_table(folder / INDEX_NAME), _whole_table(folder / CAPTIONS_NAME)
     ids_of: list[list[str]] = []
     rows: dict[str, dict[str, str]] = {}
+    had: set[str] = set()
     num_changed = 0
     clip_ids, present = index.column("clip_id").to_pylist(), index.column("caption_ids").to_pylist()
     for clip_id, caption_ids in zip(clip_ids, present, strict=True):
@@ -263,17 +264,40 @@ def replace_captions(folder: str | Path, captions: Mapping[str, Sequence[tuple[C
             kept = [row for row in kept if row["kind"] == "own"] + made
         ids_of.append([row["caption_id"] for row in kept])
         num_changed += ids_of[-1] != caption_ids
+        had.update(caption_ids)
         rows |= {row["caption_id"]: row for row in kept}
     if not num_changed:
         return 0
-    types = CAPTION_TYPES | {"kind": "string"}
     place = index.column_names.index("caption_ids")
-    changed = index.set_column(place, index.schema.field(place), pa.array(ids_of, _arrow_type(pa, "list")))
+    changed = index.set_column(place, index.schema.field(place), pa.array(ids_of, index.schema.field(place).type))
+    both = _with_captions(present_texts, [row for caption_id, row in rows.items() if caption_id not in old])
+    is_kept = [name in rows or name not in had for name in both.column("caption_id").to_pylist()]
     # The index of either time finds its captions in the first table.
-    _write_table_whole(folder / CAPTIONS_NAME, pa.Table.from_pylist(list((old | rows).values()), _schema(pa, types)))
+    _write_table_whole(folder / CAPTIONS_NAME, both)
     _write_table_whole(folder / INDEX_NAME, changed)
-    _write_table_whole(folder / CAPTIONS_NAME, pa.Table.from_pylist(list(rows.values()), _schema(pa, types)))
+    _write_table_whole(folder / CAPTIONS_NAME, both.filter(pa.array(is_kept)))
     return num_changed
+
+
+def _with_captions(table: Any, rows: Sequence[Mapping[str, str]]) -> Any:
+    """Return a table of captions with these below; what it says of its own beyond them is null for them."""
+    pa = pyarrow()
+    if "kind" not in table.column_names:
+        table = table.append_column("kind", pa.array(["own"] * table.num_rows, pa.string()))
+    schema = pa.schema([column.with_nullable(True) for column in table.schema], table.schema.metadata)
+    columns = [
+        pa.array([row[column.name] for row in rows], pa.string()).cast(column.type)
+        if column.name in ("caption_id", "text", "kind")
+        else pa.nulls(len(rows), column.type)
+        for column in schema
+    ]
+    whole = pa.Table.from_arrays(table.columns, schema=schema)
+    return pa.concat_tables([whole, pa.Table.from_arrays(columns, schema=schema)])
+
+
+def _whole_table(path: Path) -> Any:
+    with pyarrow().parquet.ParquetFile(path) as file:
+        return file.read()
 
 
 def _short_digest(kind: str, text: str) -> str:

@@ -603,3 +603,49 @@ def test_no_bytes_break_it(noise: LoopbackChat, body: bytes, head: str, is_strea
     else:
         assert answer.text.strip()
         answer.text.encode()
+
+
+def test_server_that_limits_by_the_minute_and_does_not_say_for_how_long_answers_everybody() -> None:
+    window_s, most = 0.6, 6
+    passed: list[float] = []
+    lock = threading.Lock()
+
+    def reply(body: dict, number: int) -> Reply:
+        with lock:
+            now_s = time.monotonic()
+            if sum(now_s - at_s < window_s for at_s in passed) >= most:
+                return fails(429)
+            passed.append(now_s)
+        return FOX
+
+    with serve(reply=reply) as chat, ThreadPoolExecutor(6) as threads:
+        model = quick(chat, num_tries=2, busy_patience_s=5, pacer=Pacer(first_pause_s=0.02))
+        texts = list(threads.map(lambda _: model.answer(TURNS).text, range(30)))
+    assert texts == ["A fox."] * 30
+    assert len(chat.requests) < 90, "all threads are held, and longer each time"
+
+
+def test_patience_with_a_busy_server_ends_and_is_not_given_to_other_faults() -> None:
+    with serve(fails(429)) as chat, pytest.raises(EndpointFailedError, match=r"429 .* times; try again later"):
+        quick(chat, num_tries=2, busy_patience_s=0.3, pacer=Pacer(first_pause_s=0.01)).answer(TURNS)
+    assert 4 <= len(chat.requests) <= 10
+    # One request that alone is told so: others are answered meanwhile.
+    with (
+        serve(reply=lambda body, _: fails(429) if "large" in str(body) else FOX) as chat,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        model = quick(chat, num_tries=2, busy_patience_s=0.5, pacer=Pacer(first_pause_s=0.01))
+        large = pool.submit(model.answer, [Turn("user", "large")])
+        while not large.done():
+            assert model.answer(TURNS).text == "A fox."
+        assert isinstance(large.exception(), EndpointFailedError)
+    with serve(fails(500)) as chat, pytest.raises(EndpointFailedError, match=r"500 .*, 2 times"):
+        quick(chat, num_tries=2, busy_patience_s=60).answer(TURNS)
+    with serve(fails(429)) as chat, pytest.raises(EndpointFailedError, match=r"429 .*, 3 times"):
+        quick(chat).answer(TURNS)
+
+
+def test_answer_that_needed_more_tokens_says_so() -> None:
+    with serve(says("", end="length")) as chat, pytest.raises(EndpointRefusedError) as caught:
+        quick(chat).answer(TURNS)
+    assert caught.value.is_cut

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cogvideox.data import clip_index
-from cogvideox.data.clip_index import generated_captions, read_index, replace_captions, write_shards
+from cogvideox.data.clip_index import INDEX_NAME, generated_captions, read_index, replace_captions, write_shards
 from cogvideox.data.clips import ClipShape, fit_clip
 from cogvideox.errors import MissingPackageError
 from cogvideox.media.reading import read_frames
@@ -248,3 +248,43 @@ def test_an_unknown_kind_of_caption_is_refused(tmp_path: Path, media: list[Path]
     pq.write_table(table.set_column(2, "kind", [["long"]]), path)
     with pytest.raises(ValueError, match=r"column kind: expected own, short, dense, got 'long'"):
         read_index(tmp_path)
+
+
+def test_columns_and_captions_of_others_stay_when_captions_are_replaced(tmp_path: Path, media: list[Path]) -> None:
+    write_shards(tmp_path, [("a", media[0], ["an a"], {}), ("b", media[1], ["a b"], {})])
+    path = tmp_path / "captions.parquet"
+    table = pq.read_table(path)
+    schema = pa.schema(
+        [
+            pa.field("caption_id", pa.large_string()),
+            pa.field("text", pa.string()),
+            pa.field("kind", pa.dictionary(pa.int8(), pa.string())),
+            pa.field("lang", pa.string(), nullable=False),
+            pa.field("votes", pa.list_(pa.int32())),
+        ]
+    )
+    columns = [
+        pa.array([*table["caption_id"].to_pylist(), "spare"], pa.large_string()),
+        pa.array([*table["text"].to_pylist(), "of no clip"]),
+        pa.array(["own", "own", "dense"]).dictionary_encode().cast(schema.field("kind").type),
+        pa.array(["en", "de", "fr"]),
+        pa.array([[1], [2, 3], None], pa.list_(pa.int32())),
+    ]
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path)
+    replace_captions(tmp_path, {"a": [("dense", "long a")]})
+    replace_captions(tmp_path, {"a": [("dense", "longer a"), ("short", "a")]})
+    found = {row["text"]: row for row in pq.read_table(path).to_pylist()}
+    assert {text: (row["kind"], row["lang"], row["votes"]) for text, row in found.items()} == {
+        "an a": ("own", "en", [1]),
+        "a b": ("own", "de", [2, 3]),
+        "of no clip": ("dense", "fr", None),
+        "longer a": ("dense", None, None),
+        "a": ("short", None, None),
+    }
+    assert read_index(tmp_path).table.captions == (("an a", "longer a", "a"), ("a b",))
+    pq.write_table(pq.read_table(path).drop_columns(["kind"]).slice(0, 3), path)  # of other tools
+    index = pq.read_table(tmp_path / "index.parquet")
+    ids = pa.array([["a#0"], ["b#0"]], index.schema.field("caption_ids").type)
+    pq.write_table(index.set_column(index.column_names.index("caption_ids"), "caption_ids", ids), tmp_path / INDEX_NAME)
+    replace_captions(tmp_path, {"b": [("dense", "long b")]})
+    assert [row["kind"] for row in pq.read_table(path).to_pylist()] == ["own", "own", "own", "dense"]

@@ -2,9 +2,19 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cogvideox.chat.answers import banned_phrases, clean_caption, is_refusal, whole_sentences, without_lead_in
+from cogvideox.chat.answers import (
+    MAX_CHARACTERS,
+    banned_phrases,
+    clean_caption,
+    has_talk,
+    is_refusal,
+    whole_sentences,
+    without_lead_in,
+    without_thoughts,
+)
 from cogvideox.chat.turns import Answer
 from cogvideox.data.captioning.language import is_english
 
@@ -19,22 +29,27 @@ NUM_COUNTED = 8
 NUM_DIFFERENT_TRIPLES = 0.4
 """Share of different runs of three words below which a text goes round in circles, from `NUM_CIRCLED` words on."""
 NUM_CIRCLED = 30
+MAX_RUN_SHARE = 0.4
+"""Of the characters that may be in runs of one and the same, ten or more."""
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_RUN = re.compile(r"(\S)\1{9,}")
+_TIME_MARK = re.compile(r"\[\s?\d+(?:[.:]\d+)*\s?(?:s|sec|secs|seconds?)?\s?\]:?\s*")
 _SENTENCE_END = re.compile(r"[.!?][\"'”\u2019)]*(?=\s|$)")
 
-CUT, EMPTY, REFUSAL, NONSENSE = "cut off", "empty", "a refusal", "nonsense"
+CUT, EMPTY, REFUSAL, NONSENSE, TALK = "cut off", "empty", "a refusal", "nonsense", "more than a caption"
 FOREIGN, TOO_SHORT, TOO_LONG, BANNED = "not English", "too short", "too long", "about the medium"
 _COMPLAINTS = {
     CUT: "That was cut off. Write it again, shorter, in at most {max_words} words.",
     EMPTY: "There was no caption. Write the caption and nothing else.",
     REFUSAL: "Only a plain description is asked for. Describe what is there, and nothing else.",
     NONSENSE: "That was no description. Write plain English sentences about what is there.",
+    TALK: "Write the caption alone: no marks, no times in brackets, no names of fields, nothing about the task or you.",
     FOREIGN: "Write it in English.",
     TOO_SHORT: "That was too short. Write at least one whole sentence.",
     TOO_LONG: "That has {num_words} words. Write it again in at most {max_words} words.",
     BANNED: "Do not write {banned}. Write it again about the content itself.",
 }
-USABLE = (CUT, TOO_LONG, BANNED)
+USABLE = (CUT, TALK, TOO_LONG, BANNED)
 """What can be made a caption of, if nothing better comes."""
 
 
@@ -50,28 +65,25 @@ class Judged:
     """What to say to the model about it."""
 
 
-def judge_answer(answer: Answer, *, max_words: int, forbids_medium: bool = False) -> Judged:
+def judge_answer(answer: Answer, *, max_words: int, forbids_medium: bool = False, inputs: Sequence[str] = ()) -> Judged:
     """Return an answer as a caption, with what is wrong with it.
 
     Args:
         answer: of a model.
         max_words: that a caption may have.
         forbids_medium: whether it must not speak of a video, a clip or a picture as such.
+        inputs: captions that it was made of; a clip or a frame that they have as a thing may be named.
     """
+    if len(without_thoughts(answer.text)) > MAX_CHARACTERS:
+        return Judged(text="", problem=NONSENSE, complaint=_COMPLAINTS[NONSENSE])
     text = without_lead_in(clean_caption(answer.text))
     num_words = count_words(text)
-    banned = banned_phrases(text) if forbids_medium else ()
-    problem = ""
+    problem = _problem(text)
+    banned = banned_phrases(text, inputs) if forbids_medium and not problem else ()
     if not text:
         problem = CUT if answer.is_cut else EMPTY
-    elif is_refusal(text):
-        problem = REFUSAL
-    elif _is_nonsense(text):
-        problem = NONSENSE
-    elif not is_english(text):
-        problem = FOREIGN
-    elif num_words < MIN_WORDS:
-        problem = TOO_SHORT
+    elif problem:
+        pass
     elif answer.is_cut:
         problem = CUT
     elif num_words > max_words:
@@ -85,12 +97,30 @@ def judge_answer(answer: Answer, *, max_words: int, forbids_medium: bool = False
     return Judged(text=text, problem=problem, complaint=complaint)
 
 
+def _problem(text: str) -> str:
+    """Return why a text is no caption, whatever its length; empty if it is one."""
+    if is_refusal(text):
+        return REFUSAL
+    if _is_nonsense(text):
+        return NONSENSE
+    if has_talk(text):
+        return TALK
+    if not is_english(text):
+        return FOREIGN
+    return TOO_SHORT if count_words(text) < MIN_WORDS else ""
+
+
 def salvaged(judged: Judged, max_words: int) -> Judged | None:
     """Return the best that can be made of an answer, with what is still wrong with it; None if that is nothing."""
     if judged.problem not in USABLE or not judged.text:
         return None
     text = judged.text
-    if judged.problem == CUT:
+    if judged.problem == TALK:
+        text = " ".join(_TIME_MARK.sub(" ", text).split())
+        if _problem(text):
+            return None
+    is_whole = judged.problem != CUT and (judged.problem != TALK or _SENTENCE_END.search(text[-2:]))
+    if not is_whole:
         whole = whole_sentences(text)
         # Without the end of a sentence nothing of it is whole.
         if not _SENTENCE_END.search(whole) or count_words(whole) < MIN_WORDS:
@@ -109,18 +139,20 @@ def count_words(text: str) -> int:
 
 def _shortened(text: str, max_words: int) -> str:
     """Return as many first sentences as may be; empty if the first is longer already."""
-    best = ""
-    for end in _SENTENCE_END.finditer(text):
-        if count_words(text[: end.end()]) > max_words:
+    end = num_words = 0
+    for match in _SENTENCE_END.finditer(text):
+        added = count_words(text[end : match.end()])
+        if num_words + added > max_words:
             break
-        best = text[: end.end()]
-    return best if count_words(best) >= MIN_WORDS else ""
+        end, num_words = match.end(), num_words + added
+    return text[:end] if num_words >= MIN_WORDS else ""
 
 
 def _is_nonsense(text: str) -> bool:
     characters = [character for character in text if not character.isspace()]
     letters = sum(character.isalpha() for character in characters)
-    if letters < MIN_LETTER_SHARE * len(characters) or re.search(r"(\S)\1{9}", text):
+    num_in_runs = sum(len(match[0]) for match in _RUN.finditer(text))
+    if letters < MIN_LETTER_SHARE * len(characters) or num_in_runs > MAX_RUN_SHARE * len(characters):
         return True
     if "\ufffd" in text or any(len(word) > MAX_WORD_CHARACTERS and word.isascii() for word in text.split()):
         return True

@@ -5,6 +5,7 @@ that were on their way are asked again. A line that was cut short, or damaged la
 read.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -40,6 +41,9 @@ class Record:
     """SHA-256 of the whole question, the numbers of its frames included."""
     text: str = ""
     is_cut: bool = False
+    """Whether its tokens did not suffice, for the answer or for thinking about it."""
+    max_tokens: int = 0
+    """That it was allowed; 0 if that is not known."""
     error: str = ""
     """Why the model does not answer this question, if it says so."""
     num_input_tokens: int = 0
@@ -134,11 +138,11 @@ class BucketWriter:
             try:
                 # One call, and unbuffered: all of it is written, or it fails.
                 if self._file.write(line) != len(line):
-                    raise OSError(f"{self._file.name}: the disk is full")
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(self._file.fileno())
-            except OSError:
+            except OSError as error:
                 os.ftruncate(self._file.fileno(), start)
-                raise
+                raise OSError(error.errno, error.strerror, self._file.name) from None
 
     def close(self) -> None:
         """Let others have the file."""

@@ -1,26 +1,39 @@
 """Captions given to the clips that they were made of: in a training set's tables, or in text files beside videos."""
 
-import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cogvideox.chat.caption_style import style_of, write_style
 from cogvideox.data.caption_mixture import CaptionKind
 from cogvideox.data.captioning.clip_set import CaptionClip, ClipSet
-from cogvideox.data.captioning.stages import ClipCaptions
-from cogvideox.data.clip_index import replace_captions
+from cogvideox.data.captioning.stages import CaptionRow, ClipCaptions
+from cogvideox.data.clip_index import generated_captions, replace_captions
 from cogvideox.durable_files import read_json, replace_text
 
 logger = logging.getLogger(__name__)
 
+GIVEN_KINDS: tuple[CaptionKind, ...] = ("dense", "short")
+"""In the order in which they are written."""
 
-def apply_captions(clip_set: ClipSet, found: Sequence[tuple[CaptionClip, ClipCaptions]], written_path: Path) -> int:
-    """Give clips their dense and their short captions; return how many clips have others now.
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What clips were given."""
+
+    num_changed: int
+    """Clips that have other captions now; of a plain folder, text files that were written."""
+    num_own_texts: int = 0
+    """Text files beside videos that are not of captioning, and were left as they are."""
+
+
+def apply_captions(clip_set: ClipSet, found: Sequence[tuple[CaptionClip, ClipCaptions]], written_path: Path) -> Applied:
+    """Give clips their dense and their short captions; a kind that a clip has no new text of stays as it is.
 
     A training set keeps its clips' own captions beside them. In a plain folder a text file is written where there is
-    none: the dense caption is its first line, the short one its second.
+    none: the dense caption is its first line, the short one comes after it.
 
     Args:
         clip_set: that was captioned.
@@ -31,60 +44,78 @@ def apply_captions(clip_set: ClipSet, found: Sequence[tuple[CaptionClip, ClipCap
         ValueError: a table of the training set is damaged.
         OSError: it cannot be written; for text files that cannot be there is a warning only.
     """
-    texts = {clip.clip_id: _texts(captions) for clip, captions in found if _texts(captions)}
     if not clip_set.is_indexed:
         return _write_beside(found, written_path)
-    num_changed = replace_captions(clip_set.folder, texts)
-    pairs = [(pair["short"], pair["dense"]) for pair in map(dict, texts.values()) if {"short", "dense"} <= set(pair)]
+    before = generated_captions(clip_set.folder)
+    made = {clip.clip_id: _texts(captions) for clip, captions in found}
+    texts = {clip_id: _merged(dict(before.get(clip_id, ())), new) for clip_id, new in made.items() if new}
+    num_changed = replace_captions(clip_set.folder, {clip_id: list(both.items()) for clip_id, both in texts.items()})
+    pairs = [(both["short"], both["dense"]) for both in texts.values() if {"short", "dense"} <= set(both)]
     if pairs:
         write_style(clip_set.folder, style_of(pairs))
-    return num_changed
+    return Applied(num_changed=num_changed)
 
 
-def _texts(captions: ClipCaptions) -> list[tuple[CaptionKind, str]]:
-    texts: list[tuple[CaptionKind, str]] = []
-    if captions.summary is not None and captions.summary.text:
-        texts.append(("dense", captions.summary.text))
-    if captions.short is not None and captions.short.text:
-        texts.append(("short", captions.short.text))
-    return texts
+def _texts(captions: ClipCaptions) -> dict[CaptionKind, str]:
+    rows: dict[CaptionKind, CaptionRow | None] = {"dense": captions.summary, "short": captions.short}
+    return {kind: row.text for kind, row in rows.items() if row is not None and row.text}
 
 
-def _write_beside(found: Sequence[tuple[CaptionClip, ClipCaptions]], written_path: Path) -> int:
-    known = read_json(written_path)
-    written: dict[str, str] = known if isinstance(known, dict) else {}
-    wanted: dict[Path, str] = {}
+def _merged(old: Mapping[CaptionKind, str], new: Mapping[CaptionKind, str]) -> dict[CaptionKind, str]:
+    """Return the captions of both, the new one of a kind if there is one."""
+    both = {**old, **new}
+    return {kind: both[kind] for kind in GIVEN_KINDS if kind in both}
+
+
+def _write_beside(found: Sequence[tuple[CaptionClip, ClipCaptions]], written_path: Path) -> Applied:
+    written = _written(written_path)
+    made: dict[Path, dict[CaptionKind, str]] = {}
     for clip, captions in found:
         if texts := _texts(captions):
+            lines: dict[CaptionKind, str] = {kind: " ".join(text.split()) for kind, text in texts.items()}
             # Of videos that share one text file the first has it.
-            text = "".join(f"{' '.join(line.split())}\n" for _, line in texts)
-            wanted.setdefault(Path(clip.path).with_suffix(".txt"), text)
-    new: dict[Path, str] = {}
+            made.setdefault(Path(clip.path).with_suffix(".txt"), lines)
+    new: dict[Path, dict[CaptionKind, str]] = {}
     failed: list[str] = []
-    for path, text in wanted.items():
+    num_own = 0
+    for path, lines in made.items():
         try:
             old = path.read_bytes() if path.exists() else None
         except OSError as error:
             failed.append(f"{path}: {error.strerror or error}")
             continue
-        if old != text.encode() and (old is None or written.get(str(path)) == _digest(old)):
-            new[path] = text
+        before = written.get(str(path), {})
+        if old is None:
+            new[path] = lines
+        elif _text_of(before).encode() != old:
+            num_own += 1
+        elif (both := _merged(before, lines)) != before:
+            new[path] = both
     if new:
         # A run that is killed meanwhile knows its own files.
-        ours = written | {str(path): _digest(text.encode()) for path, text in new.items() if not path.exists()}
+        ours = written | {str(path): lines for path, lines in new.items() if not path.exists()}
         replace_text(written_path, json.dumps(ours))
-    for path, text in new.items():
+    num_written = 0
+    for path, lines in new.items():
         try:
-            replace_text(path, text)
-            written[str(path)] = _digest(text.encode())
+            replace_text(path, _text_of(lines))
+            written[str(path)] = lines
+            num_written += 1
         except OSError as error:
             failed.append(f"{path}: {error.strerror or error}")
     if new:
         replace_text(written_path, json.dumps(written))
     if failed:
         logger.warning("%d text files beside videos cannot be written, the first: %s", len(failed), failed[0])
-    return len(new)
+    return Applied(num_changed=num_written, num_own_texts=num_own)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _written(path: Path) -> dict[str, dict[CaptionKind, str]]:
+    """Return the lines of the text files that were written, by kind; of those that are not known nothing."""
+    known = read_json(path)
+    texts = known if isinstance(known, dict) else {}
+    return {name: lines for name, lines in texts.items() if isinstance(lines, dict)}
+
+
+def _text_of(lines: Mapping[CaptionKind, str]) -> str:
+    return "".join(f"{lines[kind]}\n" for kind in GIVEN_KINDS if kind in lines)

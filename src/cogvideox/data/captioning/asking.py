@@ -13,7 +13,7 @@ from cogvideox.chat.endpoint import EndpointFailedError, EndpointRefusedError, E
 from cogvideox.chat.pacing import StoppedError
 from cogvideox.chat.turns import Answer
 from cogvideox.data.captioning.answer_log import Record, Records
-from cogvideox.data.captioning.backends import FunctionError, dollars_of, estimated_tokens
+from cogvideox.data.captioning.backends import FunctionError, dollars_of, estimated_tokens, expected_tokens
 from cogvideox.data.captioning.clip_set import CaptionClip, without_folder
 from cogvideox.data.captioning.frame_choice import Wanted, decode
 from cogvideox.data.captioning.gates import Budget, DaemonPool, Gate, Stop, StopFlag
@@ -154,11 +154,12 @@ class LiveAsker:
             self.forget_frames()  # nothing comes after it
         with gate.place():
             self._check_running()
-            with self.desk.budget.question() as may_ask:
+            request = replace(question.request, frames=self._shown(stage, question.indices))
+            expected_dollars = dollars_of(gate.settings, *expected_tokens(request))
+            with self.desk.budget.question(expected_dollars) as may_ask:
                 if not may_ask:
                     self.desk.stop.set(Stop(kind="budget", message=BUDGET_SPENT))
-                    self._check_running()
-                request = replace(question.request, frames=self._shown(stage, question.indices))
+                self._check_running()
                 record = self._asked(gate, question, request)
         self.records[place] = record
         return record
@@ -231,14 +232,14 @@ class LiveAsker:
             stop = self.desk.stop.stop
             raise Unanswered(stop.message if stop is not None else NOT_ASKED) from None
         except EndpointSettingsError as error:
-            gate.fails(str(error), is_settings=True)
+            self._fails(gate, error, is_settings=True)
             raise self._failed(question, str(error)) from None
         except EndpointFailedError as error:
             self._pay_for_nothing(gate, question, error)
-            gate.fails(str(error), is_settings=False)
+            self._fails(gate, error)
             raise self._failed(question, str(error)) from None
         except FetchError as error:
-            gate.fails(str(error), is_settings=False)
+            self._fails(gate, error)
             raise self._failed(question, str(error)) from None
         except FunctionError as error:
             raise self._failed(question, str(error)) from None
@@ -250,7 +251,7 @@ class LiveAsker:
             raise self._failed(question, str(error)) from None
         except EndpointRefusedError as error:
             refusal = str(error)
-            answer = Answer("", False, error.num_input_tokens, error.num_output_tokens)
+            answer = Answer("", error.is_cut, error.num_input_tokens, error.num_output_tokens)
         except ValueError as error:
             refusal = str(error) or type(error).__name__
         except Exception as error:  # it will not go away: the whole run ends with it
@@ -287,10 +288,14 @@ class LiveAsker:
             is_estimated=is_estimated,
             dollars=dollars_of(gate.settings, *tokens),
             seconds=round(seconds, 3),
+            max_tokens=gate.settings.max_tokens,
             model=gate.settings.model or gate.settings.function or gate.settings.name,
         )
         self._added(record)
         return record
+
+    def _fails(self, gate: Gate, error: Exception, *, is_settings: bool = False) -> None:
+        gate.fails(str(error), clip=self.clip.digest, is_settings=is_settings)
 
     def _pay_for_nothing(self, gate: Gate, question: Question, error: EndpointFailedError) -> None:
         tokens = (error.num_input_tokens, error.num_output_tokens)

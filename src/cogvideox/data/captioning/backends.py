@@ -16,12 +16,19 @@ from cogvideox.chat.pacing import Pacer
 from cogvideox.chat.turns import Answer
 from cogvideox.data.captioning.recipe import BackendKind, BackendSettings, CaptionRecipe
 from cogvideox.data.captioning.request import CaptionBackend, CaptionRequest
+from cogvideox.data.curation.embeddings import MODEL_TYPES, PREPROCESSOR
+from cogvideox.durable_files import read_json
 
 HEAVY_KINDS: tuple[BackendKind, ...] = ("transformers", "cogvlm2", "student")
 """Models that may fill a machine: only one of them is loaded at a time."""
 MAX_HASHED_BYTES = 64 * 2**20
 """Of a model's folder, larger files are known by name and size only."""
 MERGER_VERSION = 1
+WORDS_PER_ANSWER = {"short": 30, "frames": 80, "summary": 90, "judge": 10}
+TOKENS_PER_WORD = 1.35
+"""Of English text."""
+BUSY_PATIENCE_S = 180.0
+"""A server that limits questions by the minute has answered by then."""
 
 Function = Callable[[CaptionRequest], Any]
 
@@ -44,6 +51,7 @@ class EndpointBackend:
             streams=settings.streams,
             key_variable=settings.key_variable,
             pacer=self._pacer,
+            busy_patience_s=BUSY_PATIENCE_S,
         )
         self.source = self._model.source
         self.concurrency = max(1, settings.num_at_once // num_workers)
@@ -79,7 +87,7 @@ class FunctionBackend:
             said = self._function(request)
         except MemoryError:
             raise
-        except Exception as error:  # it is not ours, and may raise whatever it likes
+        except (Exception, SystemExit) as error:  # it is not ours, and may raise whatever it likes
             raise FunctionError(f"{self.source}: {type(error).__name__}: {error}") from error
         if isinstance(said, Answer):
             return said
@@ -131,6 +139,20 @@ class BackendOpener:
 
         return TransformersBackend(settings)
 
+    def check(self, name: str) -> None:
+        """Raise ValueError if a backend cannot be right, as far as can be seen without loading what is large."""
+        settings = self._with_absolute_names(self.recipe.backend(name))
+        if name in self.functions:
+            return
+        if settings.kind == "function":
+            find_function(settings)
+        elif settings.kind == "endpoint":
+            EndpointBackend(settings, 1)
+        elif settings.kind == "student" and settings.model:
+            from cogvideox.data.captioning.students import read_student
+
+            read_student(Path(settings.model))
+
     def _with_absolute_names(self, settings: BackendSettings) -> BackendSettings:
         place, separator, function = settings.function.rpartition(":")
         if separator and place.endswith(".py"):
@@ -171,6 +193,17 @@ def _identity(settings: BackendSettings, recipe: CaptionRecipe, is_given: bool) 
     return json.dumps(values, sort_keys=True)
 
 
+def check_matcher(folder: Path) -> None:
+    """Raise ValueError if a folder does not hold a CLIP or SigLIP model, as far as its settings say."""
+    config = read_json(folder / "config.json") if folder.is_dir() else None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in MODEL_TYPES:
+        got = f"one of type {kind}" if kind else "none"
+        raise ValueError(f"check.match_model: expected a folder with a CLIP or SigLIP model, got {got} in {folder}")
+    if not (folder / PREPROCESSOR).is_file():
+        raise ValueError(f"check.match_model: expected {PREPROCESSOR} beside the model, got none in {folder}")
+
+
 def find_function(settings: BackendSettings) -> Function:
     """Return the function that settings name, "file.py:name" or "package.module:name". Raises ValueError if none is."""
     where = f"backends {settings.name}: function"
@@ -181,7 +214,7 @@ def find_function(settings: BackendSettings) -> Function:
         module = _module_of_file(Path(place).expanduser()) if place.endswith(".py") else importlib.import_module(place)
     except MemoryError:
         raise
-    except Exception as error:  # the code is the user's, and may raise whatever it likes
+    except (Exception, SystemExit) as error:  # the code is the user's, and may raise whatever it likes
         raise ValueError(f"{where}: {place} cannot be imported ({type(error).__name__}: {error})") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -190,13 +223,20 @@ def find_function(settings: BackendSettings) -> Function:
 
 
 def _module_of_file(path: Path) -> Any:
-    name = f"cogvideox_function_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]}"
+    known_by = f"{path.absolute()} {path.stat().st_mtime_ns}".encode(errors="surrogateescape")
+    name = f"cogvideox_function_{hashlib.sha256(known_by).hexdigest()[:12]}"
+    if name in sys.modules:  # what it does when it is imported may be large
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError("no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
@@ -233,6 +273,12 @@ def estimated_tokens(request: CaptionRequest, answer: Answer) -> tuple[int, int]
     num_frames, height_px, width_px = request.frames.shape[:3]
     pictures = num_frames * math.ceil(height_px / 28) * math.ceil(width_px / 28)
     return math.ceil(characters / 4) + pictures, math.ceil(len(answer.text) / 4)
+
+
+def expected_tokens(request: CaptionRequest) -> tuple[int, int]:
+    """Return about how many tokens a question will take, and an answer of the usual length to it."""
+    num_output_tokens = round(WORDS_PER_ANSWER[request.stage] * TOKENS_PER_WORD)
+    return estimated_tokens(request, Answer(""))[0], num_output_tokens
 
 
 def dollars_of(settings: BackendSettings, num_input_tokens: int, num_output_tokens: int) -> float:

@@ -3,25 +3,41 @@
 import dataclasses
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from cogvideox.chat.endpoint import EndpointSettingsError
 from cogvideox.component_files import write_atomically
 from cogvideox.data.captioning.answer_log import AnswerLog, Records, bucket_of
-from cogvideox.data.captioning.applying import apply_captions
+from cogvideox.data.captioning.applying import Applied, apply_captions
 from cogvideox.data.captioning.asking import NOT_ASKED, Failures, LogAsker
-from cogvideox.data.captioning.backends import BackendOpener, Function, model_identities
+from cogvideox.data.captioning.backends import BackendOpener, Function, check_matcher, model_identities
 from cogvideox.data.captioning.caption_tables import write_captions
 from cogvideox.data.captioning.checking import write_checks
-from cogvideox.data.captioning.clip_set import TABLES_NAME, CaptionClip, ClipSet, captions_folder_of, open_clip_set
+from cogvideox.data.captioning.clip_set import (
+    TABLES_NAME,
+    CaptionClip,
+    ClipSet,
+    OpenedDataset,
+    captions_folder_of,
+    open_dataset,
+    read_clip_set,
+)
 from cogvideox.data.captioning.estimating import estimated
 from cogvideox.data.captioning.exports import ExportCounts, export_training
 from cogvideox.data.captioning.gates import Stop
-from cogvideox.data.captioning.outcome import Asked, ContentKey, tasks_of
+from cogvideox.data.captioning.outcome import (
+    Asked,
+    CaptionEstimate,
+    CaptionResult,
+    ContentKey,
+    tasks_of,
+    usual_failure,
+)
 from cogvideox.data.captioning.recipe import CaptionRecipe
 from cogvideox.data.captioning.reporting import ReportInput, write_report
 from cogvideox.data.captioning.stages import CaptionPlan, ClipCaptions, caption_clip
@@ -29,64 +45,14 @@ from cogvideox.data.captioning.worker import CaptionSetup, CaptionTask, CaptionW
 from cogvideox.data.curation.engine import EngineName, run_inline, run_ray
 from cogvideox.data.curation.sources import Digests
 from cogvideox.durable_files import locked
-from cogvideox.errors import FetchError
 from cogvideox.settings import resolved_json
 
 logger = logging.getLogger(__name__)
 
 WORK_NAME, ANSWERS_NAME, CHECKS_NAME, RECIPE_NAME = "work", "answers", "checks", "recipe.json"
+DIGESTS_NAME = "digests.json"
 
 OnProgress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionResult:
-    """What a captioning came to."""
-
-    folder: Path
-    num_clips: int
-    num_unreadable: int
-    num_shorts: int
-    num_frames: int
-    """Frames with a caption."""
-    num_summaries: int
-    num_failed: int
-    """Captions that there are not, and clips that cannot be read; the column ``error`` of the tables says why."""
-    num_asked: int
-    """Questions to models in this run."""
-    num_reused: int
-    """Answers that were there before."""
-    num_input_tokens: int
-    """Of all runs in the folder, as the next three."""
-    num_output_tokens: int
-    dollars: float
-    is_estimated: bool
-    """Whether tokens were counted here, because a server did not say."""
-    num_train: int
-    """Examples for students."""
-    num_val: int
-    seconds: float
-    stopped: str = ""
-    """Why it stopped before everything was asked: the budget is spent."""
-    check_problem: str = ""
-    """Why there are no figures of the summaries."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionEstimate:
-    """What a captioning would ask."""
-
-    num_clips: int
-    num_unreadable: int
-    num_reused: int
-    num_requests: Mapping[str, int]
-    """By stage; at least so many, as bad answers are asked for again."""
-    num_frames: int
-    """Shown to models."""
-    dollars: float
-    """About so much; 0 without prices."""
-    spent_dollars: float
-    """So far."""
 
 
 def caption(
@@ -125,11 +91,18 @@ def caption(
     """
     started_at_s = time.monotonic()
     out = _checked_out(dataset, out)
+    opened = open_dataset(dataset)  # before anything is written: its name may be mistyped
     work = out / WORK_NAME
-    work.mkdir(parents=True, exist_ok=True)
-    with locked(work, f"another process captions in {out}: wait for it or choose another folder"):
-        run = _Run.prepared(dataset, recipe, out, functions or {}, on_progress)
-        return run.finished(engine, ray_address, retries_failed, started_at_s)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with locked(work, f"another process captions in {out}: wait for it or choose another folder"):
+            digests = Digests(work / DIGESTS_NAME)
+            run = _Run.prepared(opened, digests, recipe, out, functions or {}, on_progress)
+            return run.finished(engine, ray_address, retries_failed, started_at_s)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(out)) from error  # a full disk does not say where it is
 
 
 def estimate(
@@ -142,7 +115,11 @@ def estimate(
 ) -> CaptionEstimate:
     """Return what `caption` would ask, without asking. Raises ValueError or OSError as it does."""
     out = _checked_out(dataset, out)
-    run = _Run.prepared(dataset, recipe, out, functions or {}, on_progress)
+    opened = open_dataset(dataset)
+    with tempfile.TemporaryDirectory() as scratch:
+        digests = Digests(out / WORK_NAME / DIGESTS_NAME)
+        digests.path = Path(scratch) / DIGESTS_NAME  # nothing is written into the folder
+        run = _Run.prepared(opened, digests, recipe, out, functions or {}, on_progress)
     counted = estimated(run.plan, run.first_of.values(), lambda clip: run.records(clip.digest))
     return CaptionEstimate(
         num_clips=len(run.clip_set.clips),
@@ -191,11 +168,14 @@ class _Run:
     on_progress: OnProgress
     _bucket: str = ""
     _records: Records = dataclasses.field(default_factory=dict)
+    _known_keys: set[str] = dataclasses.field(default_factory=set)
+    """Of all answers that were read."""
 
     @classmethod
     def prepared(
         cls,
-        dataset: str | Path,
+        opened: OpenedDataset,
+        digests: Digests,
         recipe: CaptionRecipe,
         out: Path,
         functions: Mapping[str, Function],
@@ -204,13 +184,18 @@ class _Run:
         unknown = set(functions) - {backend.name for backend in recipe.backends}
         if unknown:
             raise ValueError(f"functions: expected names of backends of the recipe, got {', '.join(sorted(unknown))}")
-        digests = Digests(out / WORK_NAME / "digests.json")
-        clip_set = open_clip_set(dataset, digests, on_progress=partial(on_progress, "reading"))
+        opener = BackendOpener(recipe=recipe, functions=functions, folder=os.getcwd())
+        plan = CaptionPlan.of(recipe, model_identities(recipe, functions))
+        for name in dict.fromkeys(plan.backend(stage).name for stage in plan.keys):
+            opener.check(name)
+        if recipe.summary is not None and recipe.check.figures and recipe.check.match_model:
+            check_matcher(Path(recipe.check.match_model).expanduser())
+        clip_set = read_clip_set(opened, digests, on_progress=partial(on_progress, "reading"))
         return cls(
             out=out,
             recipe=recipe,
-            plan=CaptionPlan.of(recipe, model_identities(recipe, functions)),
-            opener=BackendOpener(recipe=recipe, functions=functions, folder=os.getcwd()),
+            plan=plan,
+            opener=opener,
             clip_set=clip_set,
             log=AnswerLog(out / WORK_NAME / ANSWERS_NAME),
             on_progress=on_progress,
@@ -230,6 +215,7 @@ class _Run:
         bucket = bucket_of(digest)
         if bucket != self._bucket:
             self._bucket, self._records = bucket, self.log.read(bucket)
+            self._known_keys |= {record.key for record in self._records.values() if not record.error}
         return self._records
 
     def spent(self) -> _Spent:
@@ -264,7 +250,7 @@ class _Run:
         todo = [
             first_of[key]
             for key, found in captions.items()
-            if found.is_missing or (retries_failed and any(row.error for row in found.rows))
+            if found.is_missing or self.plan.again(found, retries_failed=retries_failed)
         ]
         asked = Asked()
         interrupt: KeyboardInterrupt | None = None
@@ -278,22 +264,18 @@ class _Run:
         captions, _ = self.replayed(asked.failures, otherwise)
         found = [(clip, captions.get(clip.content_key) or self._unreadable(clip)) for clip in self.clip_set.clips]
         exported = self._write(found)
-        if interrupt is not None:
-            raise interrupt
         work = self.out / WORK_NAME
-        checks, check_problem = write_checks(self.out, found, self.recipe, AnswerLog(work / CHECKS_NAME))
-        if self.recipe.gives_captions:
-            apply_captions(self.clip_set, found, work / "written.json")
         spent = self.spent()
-        report = ReportInput(
-            found=found,
-            checks=checks,
-            settings=resolved_json(self.recipe),
-            costs=spent.tiles(),
-            notes=tuple(note for note in (asked.stop.message if asked.stop else "", check_problem) if note),
-        )
-        write_report(self.out, work / "report.txt", report)
-        self._raise_if_hopeless(asked, has_answers=num_reused > 0)
+        stopped = asked.stop.message if asked.stop is not None else ""
+        if interrupt is not None:
+            self._report(found, [], spent, stopped, "the captions are not checked: the run was interrupted")
+            raise interrupt
+        checks, check_problem = write_checks(self.out, found, self.recipe, AnswerLog(work / CHECKS_NAME))
+        given = Applied(num_changed=0)
+        if self.recipe.gives_captions:
+            given = apply_captions(self.clip_set, found, work / "written.json")
+        self._report(found, checks, spent, stopped, check_problem)
+        asked.raise_if_hopeless({backend.kind for backend in self.recipe.backends}, has_answers=num_reused > 0)
         rows = [row for _, clip_captions in found for row in clip_captions.rows]
         return CaptionResult(
             folder=self.out,
@@ -308,8 +290,12 @@ class _Run:
             num_train=exported.num_train,
             num_val=exported.num_val,
             seconds=time.monotonic() - started_at_s,
-            stopped=asked.stop.message if asked.stop is not None else "",
+            stopped=stopped,
             check_problem=check_problem,
+            num_no_use=sum(bool(row.error) for clip, one in found if not clip.reason for *_, row in one.answered),
+            usual_failure=usual_failure(one for clip, one in found if not clip.reason),
+            num_given=given.num_changed,
+            num_own_texts=given.num_own_texts,
             **dataclasses.asdict(spent),
         )
 
@@ -333,6 +319,9 @@ class _Run:
             log_folder=str(self.log.folder.absolute()),
             max_dollars=max_dollars,
             retries_failed=retries_failed,
+            answered=frozenset(
+                self.plan.backend(stage).name for stage, key in self.plan.keys.items() if key in self._known_keys
+            ),
         )
         progress = partial(self.on_progress, "captioning")
         if engine == "inline":
@@ -366,6 +355,22 @@ class _Run:
         finally:
             answers.close()
 
+    def _report(
+        self,
+        found: Sequence[tuple[CaptionClip, ClipCaptions]],
+        checks: Sequence[Mapping[str, Any]],
+        spent: _Spent,
+        *notes: str,
+    ) -> None:
+        report = ReportInput(
+            found=found,
+            checks=checks,
+            settings=resolved_json(self.recipe),
+            costs=spent.tiles(),
+            notes=tuple(note for note in notes if note),
+        )
+        write_report(self.out, self.out / WORK_NAME / "report.txt", report)
+
     def _write(self, found: Sequence[tuple[CaptionClip, ClipCaptions]]) -> ExportCounts:
         """Write all results."""
         write_captions(self.out, [(clip.clip_id, clip.digest, captions) for clip, captions in found])
@@ -375,17 +380,3 @@ class _Run:
         teacher = self.recipe.backend(self.recipe.summary.backend)
         source = f"{teacher.kind} {teacher.model or teacher.function or teacher.name}"
         return export_training(self.out, found, self.recipe, dataset=self.clip_set.folder, source=source)
-
-    def _raise_if_hopeless(self, asked: Asked, *, has_answers: bool) -> None:
-        stop = asked.stop
-        if stop is not None and stop.kind == "settings":
-            raise EndpointSettingsError(stop.message)
-        if stop is not None and stop.kind == "gone":
-            raise FetchError(stop.message)
-        if stop is not None and stop.kind == "broken":
-            raise asked.broken(stop)
-        if asked.num_asked and not asked.num_answered and asked.failures and not has_answers:
-            kinds = {backend.kind for backend in self.recipe.backends}
-            message = next(text for failures in asked.failures.values() for text in failures.values())
-            if kinds <= {"endpoint", "merger"}:
-                raise FetchError(f"no question was answered, the first: {message}")

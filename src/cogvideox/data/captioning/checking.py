@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from cogvideox.errors import FetchError, MissingPackageError
 
 logger = logging.getLogger(__name__)
 
+NOT_MEASURED = "not measured: "
+MAX_REASON_CHARACTERS = 500
 Captioned = Sequence[tuple[CaptionClip, ClipCaptions]]
 
 
@@ -95,7 +98,7 @@ class _Checker:
             judge_answer=captions.judge.text if captions.judge is not None else "",
         )
         if not self._key:
-            return checks.check_summary(check, max_words=self._max_words)
+            return self._measured(check)
         texts = [check.summary, check.short, [[one.time_s, one.text] for one in frames], check.judge_answer]
         inputs = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
         self._open(bucket_of(clip.digest))
@@ -105,12 +108,26 @@ class _Checker:
             return json.loads(known.text) | {"clip_id": clip.clip_id}
         if self._matcher is None:
             self._matcher = CaptionMatcher(Path(self._settings.match_model).expanduser())
-        row = checks.check_summary(check, max_words=self._max_words, matcher=self._matcher)
+        row = self._measured(check)
+        if _is_failed(row):
+            return row
         record = Record(key=self._key, digest=clip.digest, inputs=inputs, text=json.dumps(row))
         assert self._writer is not None
         self._writer.add(record)
         self._records[record.place] = record
         return row
+
+    def _measured(self, check: checks.CheckInput) -> dict[str, Any]:
+        """Return the row of a summary; one without figures if it cannot be measured, for the others are to be."""
+        try:
+            return checks.check_summary(check, max_words=self._max_words, matcher=self._matcher)
+        except (FetchError, MissingPackageError, OSError):
+            raise
+        except Exception as error:  # texts of models bring whatever they like
+            logger.warning("%s: its summary is not measured: %s", check.clip_id, error)
+            figures = dict.fromkeys(checks.COLUMNS_BY_NAME, math.nan)
+            reason = f"{NOT_MEASURED}{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]
+            return {"clip_id": check.clip_id, **figures, "flags": [], "found": "{}", "judge_problem": reason}
 
     def _open(self, bucket: str) -> None:
         if bucket == self._bucket:
@@ -129,3 +146,7 @@ class _Checker:
             logger.warning("%s: its caption is not matched: %s", clip.clip_id, error)
             frames = {}
         return np.stack(list(frames.values())) if frames else np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def _is_failed(row: dict[str, Any]) -> bool:
+    return row["judge_problem"].startswith(NOT_MEASURED)

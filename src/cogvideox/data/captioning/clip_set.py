@@ -60,6 +60,13 @@ class CaptionClip:
         """Return what its captions depend on: clips that share it share them."""
         return self.digest, self.num_frames, self.fps
 
+    def name_in(self, dataset: Path) -> str:
+        """Return the name by which `cogvideox.data.clip_folder.open_clips` knows it: its id, with the bytes of a name
+        that are no UTF-8 as Python has them.
+        """
+        is_file = bool(self.path) and self.size_bytes < 0
+        return Path(self.path).relative_to(dataset).as_posix() if is_file else self.clip_id
+
     def stream(self) -> Generator[NDArray[np.uint8], None, float]:
         """Yield its frames (H, W, 3), one in memory at a time. Raises ValueError or OSError if it cannot be read."""
         path = Path(self.path)
@@ -101,15 +108,11 @@ def captions_folder_of(dataset: str | Path) -> Path:
     return (folder.parent if is_inside else folder) / CAPTIONS_FOLDER
 
 
-def open_clip_set(
-    dataset: str | Path, digests: Digests, *, on_progress: Callable[[int, int], None] = lambda *_: None
-) -> ClipSet:
-    """Open a curation, a training set (``index.parquet``), or a folder of videos and pictures.
+OpenedDataset = IndexedClips | FolderClips
 
-    Args:
-        dataset: the folder.
-        digests: remembers what was read before.
-        on_progress: called with the clips that are done and all.
+
+def open_dataset(dataset: str | Path) -> OpenedDataset:
+    """Open a curation, a training set (``index.parquet``), or a folder of videos and pictures; nothing is written.
 
     Raises:
         MissingPackageError: pyarrow, which reads an index, is not installed.
@@ -118,7 +121,24 @@ def open_clip_set(
     folder = training_set_of(dataset)
     if not folder.is_dir():
         raise ValueError(f"dataset: no such folder: {folder}")
-    opened = open_clips(folder, needs_captions=False)
+    return open_clips(folder, needs_captions=False)
+
+
+def read_clip_set(
+    opened: OpenedDataset, digests: Digests, *, on_progress: Callable[[int, int], None] = lambda *_: None
+) -> ClipSet:
+    """Return the clips of a dataset with what their content is.
+
+    Args:
+        opened: by `open_dataset`.
+        digests: remembers what was read before.
+        on_progress: called with the clips that are done and all.
+
+    Raises:
+        ValueError: the index is damaged.
+        OSError: what was read cannot be remembered.
+    """
+    folder = opened.folder
     if isinstance(opened, IndexedClips):
         clips = _indexed(opened, folder.absolute(), on_progress)
     else:

@@ -1,5 +1,7 @@
 """Whether one captioning can take the place of another: a paired comparison of their summaries of the same clips.
 
+Clips are the same if their content is (SHA-256), whatever they are called; by name only where a digest is missing.
+
 Both are measured against the inputs of the first one, so that a model that reads the video itself is judged by the same
 frame captions. Axes: N clips.
 """
@@ -39,6 +41,8 @@ COMPARED: dict[str, tuple[str, Literal["higher", "lower"]]] = {
 
 NUM_DRAWS = 2000
 INTERVAL = 0.95
+MIN_SOURCES = 5
+"""Fewer sources decide nothing: drawn anew they are the same few again, and the interval is too narrow."""
 DEFAULT_MARGIN = 0.02
 _TIE = 1e-9
 _EXPORTS = ("captioner.jsonl", "summariser.jsonl")
@@ -52,6 +56,8 @@ class FigureComparison:
     meaning: str
     num_clips: int
     """On which both have it."""
+    num_sources: int
+    """Of these clips."""
     teacher_mean: float
     student_mean: float
     difference: float
@@ -74,13 +80,25 @@ class Comparison:
     margin: float
     num_clips: int
     num_sources: int
+    num_left_out: int
+    """Clips with a summary of the teacher's that the student's tables do not have."""
     figures: tuple[FigureComparison, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """Rejected if a figure is surely worse by more than the margin, accepted if none may be."""
+        """Rejected if a figure is surely worse by more than the margin, accepted if none may be.
+
+        Nothing is accepted if more clips than the margin allows are left out.
+        """
         verdicts = {figure.verdict for figure in self.figures}
-        return "rejected" if "rejected" in verdicts else "undecided" if "undecided" in verdicts else "accepted"
+        if "rejected" in verdicts:
+            return "rejected"
+        return "undecided" if "undecided" in verdicts or self.has_too_few_clips else "accepted"
+
+    @property
+    def has_too_few_clips(self) -> bool:
+        """Whether the clips that are left out could change the verdict."""
+        return self.num_left_out > self.margin * (self.num_clips + self.num_left_out)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values; NaN is None."""
@@ -92,6 +110,20 @@ class Comparison:
             for figure in self.figures
         ]
         return asdict(self) | {"verdict": self.verdict, "figures": figures}
+
+    def notes(self) -> list[str]:
+        """Return sentences on what the verdict rests on."""
+        notes = []
+        if self.num_left_out:
+            total = self.num_clips + self.num_left_out
+            notes.append(
+                f"{self.num_left_out} of {total} clips are left out: the student's tables do not have them"
+                + (", too many to accept it" if self.has_too_few_clips else "")
+            )
+        few = [figure.name for figure in self.figures if figure.num_sources < MIN_SOURCES]
+        if few:
+            notes.append(f"fewer than {MIN_SOURCES} sources decide nothing: {', '.join(few)}")
+        return notes
 
     def to_text(self) -> str:
         """Return it as a table for a terminal."""
@@ -116,7 +148,7 @@ class Comparison:
         end = (
             f"{self.verdict}: {self.num_clips} clips of {self.num_sources} sources ({self.split}), margin {self.margin}"
         )
-        return "\n".join([*lines, end])
+        return "\n".join([*lines, *self.notes(), end])
 
 
 def compare(
@@ -131,7 +163,7 @@ def compare(
     """Compare the summaries of two folders that ``cogvideox caption`` made of the same clips.
 
     A figure is accepted if the lower end of the interval of its difference is not below minus ``margin``, rejected if
-    the upper end is, and undecided otherwise: then more clips or sources are needed.
+    the upper end is, and undecided otherwise or with fewer than `MIN_SOURCES` sources: then more are needed.
 
     Args:
         teacher_out: holds the inputs that both are measured against, and what was kept apart from training.
@@ -147,39 +179,71 @@ def compare(
     """
     if not 0 <= margin < 1:
         raise ValueError(f"margin: expected 0 to below 1, got {margin}")
+    if max_words < 1:
+        raise ValueError(f"max_words: expected 1 or more, got {max_words}")
     teacher, student = read_captions(teacher_out), read_captions(student_out)
     exported = _exported(Path(teacher_out))
-    mine = {row["clip_id"]: row["text"] for row in teacher.summary if row["text"] and not row["error"]}
-    others = {row["clip_id"]: row["text"] for row in student.summary if row["text"] and not row["error"]}
-    asked = {row["clip_id"] for row in student.summary}
-    clip_ids = [name for name in sorted(mine) if name in asked]
-    if not clip_ids:
+    mine = {row["clip_id"]: row for row in teacher.summary if _text(row)}
+    others = _same_clips(mine, student.summary)
+    if not others:
         raise ValueError(f"{student_out}: expected summaries of the clips of {teacher_out}, got none of {len(mine)}")
     if split == "val":
-        clip_ids = [name for name in clip_ids if exported.get(name, ("", ""))[1] == "val"]
-        if not clip_ids:
+        mine = {name: row for name, row in mine.items() if exported.get(name, ("", ""))[1] == "val"}
+        if not mine:
             raise ValueError(
                 f"{teacher_out}: expected clips that were kept apart from training, got none; raise val_share in the "
                 'recipe and run cogvideox caption again, or compare split="all"'
             )
+    clip_ids = [name for name in sorted(mine) if name in others]
+    if not clip_ids:
+        raise ValueError(
+            f"{student_out}: expected summaries of the clips of {teacher_out} that were kept apart from training, got "
+            f"none of {len(mine)}"
+        )
     inputs = _inputs(teacher)
     pairs = []
     for name in clip_ids:
         short, frames = inputs.get(name, ("", ()))
         measured = [
-            measure_text(texts[name], short, frames, max_words=max_words, lexicon=lexicon) if name in texts else None
-            for texts in (mine, others)
+            measure_text(text, short, frames, max_words=max_words, lexicon=lexicon) if text else None
+            for text in (_text(mine[name]), _text(others[name]))
         ]
         pairs.append((_values(measured[0]), _values(measured[1])))
-    sources = [exported.get(name, (name, ""))[0] for name in clip_ids]
+    sources = _sources([(name, mine[name]["sha256"]) for name in clip_ids], exported)
     figures = tuple(_compare_figure(name, pairs, sources, margin) for name in COMPARED)
     return Comparison(
         split=split,
         margin=margin,
         num_clips=len(clip_ids),
         num_sources=len(set(sources)),
+        num_left_out=len(mine) - len(clip_ids),
         figures=tuple(figure for figure in figures if figure.num_clips),
     )
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    """Return a row's caption, empty if it has none."""
+    return "" if row["error"] else row["text"] or ""
+
+
+def _same_clips(
+    mine: Mapping[str, Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Return by the name of each clip the row of the other captioning that is about the same content."""
+    by_name = {row["clip_id"]: row for row in others}
+    by_digest: dict[str, Mapping[str, Any]] = {}
+    for row in others:
+        if row["sha256"] and (_text(row) or row["sha256"] not in by_digest):
+            by_digest[row["sha256"]] = row
+    found = {}
+    for name, row in mine.items():
+        named = by_name.get(name)
+        can_tell = named is not None and row["sha256"] and named["sha256"]
+        if named is not None and (not can_tell or named["sha256"] == row["sha256"]):
+            found[name] = named
+        elif row["sha256"] in by_digest:
+            found[name] = by_digest[row["sha256"]]
+    return found
 
 
 def _inputs(captions: Captions) -> dict[str, tuple[str, tuple[TimedCaption, ...]]]:
@@ -200,12 +264,25 @@ def _exported(folder: Path) -> dict[str, tuple[str, str]]:
         path = folder / "training" / name
         if not path.is_file():
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        # Not splitlines: JSON may hold U+2028, which ends no line here.
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
                 found[row["id"]] = (row["source"], row["split"])
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path}: line {number}: expected id, source and split; export it again") from None
+    return found
+
+
+def _sources(clips: Sequence[tuple[str, str]], exported: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return the source of each (clip id, digest); clips of one content are of one source, wherever they lie."""
+    by_digest: dict[str, str] = {}
+    found = []
+    for name, digest in clips:
+        source = exported[name][0] if name in exported else digest or name
+        found.append(by_digest.setdefault(digest, source) if digest else source)
     return found
 
 
@@ -233,11 +310,15 @@ def _compare_figure(
     known_sources = [source for source, known in zip(sources, list(is_known), strict=True) if known]
     differences = (both[:, 1] - both[:, 0]) * (1 if better == "higher" else -1)
     low, high = _interval(differences, known_sources)
-    verdict: Verdict = "accepted" if low >= -margin - _TIE else "rejected" if high < -margin else "undecided"
+    num_sources = len(set(known_sources))
+    verdict: Verdict = "undecided"
+    if num_sources >= MIN_SOURCES:
+        verdict = "accepted" if low >= -margin - _TIE else "rejected" if high < -margin else "undecided"
     return FigureComparison(
         name=name,
         meaning=meaning,
         num_clips=len(both),
+        num_sources=num_sources,
         teacher_mean=float(both[:, 0].mean()) if len(both) else math.nan,
         student_mean=float(both[:, 1].mean()) if len(both) else math.nan,
         difference=float(differences.mean()) if len(both) else math.nan,

@@ -1,13 +1,12 @@
-"""Numbers, colours, directions and other properties in a summary that its inputs contradict or do not have."""
+"""Numbers, colours and other properties in a summary that its inputs do not have, or give to something else."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from cogvideox.data.captioning.lexicon import Lexicon
 from cogvideox.data.captioning.support import GENERAL, Inputs, allowed_words
 from cogvideox.data.captioning.tagging import Word
-from cogvideox.data.captioning.words import COLOURS, FRAMING, LIGHT_MODIFIERS, NUMBERS, OPPOSITES
+from cogvideox.data.captioning.words import COLOURS, FRAMING, IRREGULAR, LIGHT_MODIFIERS, NUMBERS
 
 _ALWAYS_COLOURS = frozenset(
     [
@@ -51,14 +50,14 @@ def modifier_pairs(words: Sequence[Word]) -> Iterator[Pair]:
     for place, word in enumerate(words):
         if word.kind != "adjective" and not is_colour(word):
             continue
-        nouns = _nouns_after(words, place)
+        nouns = nouns_after(words, place)
         if not nouns and place >= 2 and words[place - 1].tag == "X" and words[place - 2].tag == "N":
             nouns = [words[place - 2]]
         if not (place and words[place - 1].text.lower() in _PREDICATES):
             yield from (Pair(modifier=word, noun=noun) for noun in nouns)
 
 
-def _nouns_after(words: Sequence[Word], place: int) -> list[Word]:
+def nouns_after(words: Sequence[Word], place: int) -> list[Word]:
     """Return the nouns of the phrase that goes on after a word; the last is its head."""
     found: list[Word] = []
     for word in words[place + 1 : place + 1 + _MAX_DISTANCE]:
@@ -68,14 +67,15 @@ def _nouns_after(words: Sequence[Word], place: int) -> list[Word]:
             word.tag in ("A", "M")
             or word.text.lower() in ("and", ",", "-")
             or is_colour(word)
-            or (word.tag == "V" and word.text.endswith(("ing", "ed")))
+            or (word.tag == "R" and word.text.endswith("ly"))
+            or (word.tag == "V" and (word.text.endswith(("ing", "ed")) or word.text.lower() in IRREGULAR))
         ):
             break
     return found
 
 
 def _noun_after(words: Sequence[Word], place: int) -> Word | None:
-    return next(iter(_nouns_after(words, place)[-1:]), None)
+    return next(iter(nouns_after(words, place)[-1:]), None)
 
 
 def unlike_numbers(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> list[Word]:
@@ -87,7 +87,7 @@ def unlike_numbers(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> l
         number = number_of(word)
         if word.kind != "number" or number is None or number < 2:
             continue
-        nouns = [noun for noun in _nouns_after(words, place) if noun.lemma not in FRAMING]
+        nouns = [noun for noun in nouns_after(words, place) if noun.lemma not in FRAMING]
         if not nouns:
             is_known = number == 2 or any(number_of(other) == number for text in inputs.texts for other in text)
         else:
@@ -129,7 +129,7 @@ def _counts(text: Sequence[Word], noun: Word, lexicon: Lexicon) -> list[tuple[st
     for place, word in enumerate(text):
         if word.tag != "N" or (place + 1 < len(text) and text[place + 1].tag == "N"):
             continue
-        if not _may_name(noun, word, lexicon):
+        if not may_name(noun, word, lexicon):
             continue
         before = text[max(0, place - _MAX_DISTANCE) : place]
         numbers = [
@@ -153,8 +153,14 @@ def _sums(text: Sequence[Word], noun: Word, lexicon: Lexicon) -> list[int]:
     return [sum(by_lemma.values())] if len(by_lemma) > 1 else []
 
 
-def _may_name(name: Word, thing: Word, lexicon: Lexicon) -> bool:
+def may_name(name: Word, thing: Word, lexicon: Lexicon) -> bool:
+    """Return whether a noun may stand for what another one names."""
     return name.lemma in allowed_words(lexicon, thing.lemma, "noun")
+
+
+def may_be_same(one: Word, other: Word, lexicon: Lexicon) -> bool:
+    """Return whether two nouns may name the same thing."""
+    return may_name(one, other, lexicon) or may_name(other, one, lexicon)
 
 
 def unlike_colours(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> list[Word]:
@@ -173,44 +179,12 @@ def unlike_colours(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> l
         own = {
             family
             for pair in pairs
-            if noun is not None and (_may_name(noun, pair.noun, lexicon) or _may_name(pair.noun, noun, lexicon))
+            if noun is not None and may_be_same(noun, pair.noun, lexicon)
             for family in COLOURS[pair.modifier.text.lower()]
         }
         if not families & known or (own and not families & own):
             found.append(word)
     return found
-
-
-def unlike_opposites(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> list[Word]:
-    """Return words of which the inputs say only the opposite: "left" for "right", "open" for "closed"."""
-    forms = {
-        word.text.lower() for text in inputs.texts for word in text if word.tag != "V" or word.text.lower() != "left"
-    }
-    found = []
-    for word in words:
-        lower = word.text.lower()
-        if (lower == "left" and word.tag == "V") or lower == "up" or lower == "down":
-            continue
-        for one, other in OPPOSITES:
-            for said, opposite in ((one.split(), other.split()), (other.split(), one.split())):
-                if lower in said and not forms & set(said) and forms & set(opposite):
-                    found.append(word)
-        if word.kind == "adjective" and not inputs.texts_with(word):
-            usual = lexicon.usual_senses(word.lemma, "adjective")
-            if lexicon.opposites(word.lemma, usual) & inputs.lemmas:
-                found.append(word)
-    paths = {path[0] for text in inputs.texts for path in _paths(text)}
-    found += [word for path, word in _paths(words) if paths and path not in paths]
-    return list(dict.fromkeys(found))
-
-
-def _paths(words: Sequence[Word]) -> Iterator[tuple[tuple[str, str], Word]]:
-    """Yield what goes "from left to right" or the other way, and the word that says where from."""
-    sides = [(place, word) for place, word in enumerate(words) if word.text.lower() in ("left", "right")]
-    for (place, first), (other_place, second) in pairwise(sides):
-        between = [word.text.lower() for word in words[place + 1 : other_place]]
-        if other_place - place <= _MAX_DISTANCE and "to" in between and first.text.lower() != second.text.lower():
-            yield (first.text.lower(), second.text.lower()), first
 
 
 def misbound_modifiers(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> tuple[list[Word], int]:
@@ -228,6 +202,6 @@ def misbound_modifiers(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) 
             continue
         if min(inputs.texts_with(pair.noun).values(), default=GENERAL) == GENERAL:
             continue  # the noun itself is wrong, or may stand for many things
-        is_same = any(_may_name(pair.noun, noun, lexicon) or _may_name(noun, pair.noun, lexicon) for noun in nouns)
+        is_same = any(may_be_same(pair.noun, noun, lexicon) for noun in nouns)
         matches.setdefault(pair.modifier.start, (pair.modifier, []))[1].append(is_same)
     return [modifier for modifier, found in matches.values() if not any(found)], len(matches)

@@ -19,17 +19,17 @@ from cogvideox.data.captioning.details import (
     number_of,
     unlike_colours,
     unlike_numbers,
-    unlike_opposites,
 )
+from cogvideox.data.captioning.endings import cut_end
 from cogvideox.data.captioning.language import is_english
 from cogvideox.data.captioning.lexicon import Lexicon, load_lexicon
+from cogvideox.data.captioning.opposites import unlike_opposites
 from cogvideox.data.captioning.order import measure_order
 from cogvideox.data.captioning.request import TimedCaption
 from cogvideox.data.captioning.support import GENERAL, NUM_SENSES, Inputs, allowed_words, compounds_of
 from cogvideox.data.captioning.tagging import Word, read_words
 from cogvideox.data.captioning.words import (
     BODY_PARTS,
-    DANGLING,
     FRAMING,
     LIGHT_MODIFIERS,
     LIGHT_VERBS,
@@ -46,8 +46,6 @@ OVERVIEW_SHARE = 0.6
 """A first sentence of which so many words are the short caption's tells the whole, and has no place in the order."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019\-][^\W_]+)*")
-_SENTENCE_END = re.compile(r"[.!?][\"'”\u2019)\]]*$")
-_PAIRS = (("(", ")"), ("[", "]"), ("“", "”"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +123,8 @@ def measure_text(
     )
     found["order_loss"] = _texts(order.misplaced)
     repetition, found["repetition"] = _repetition(summary)
-    found["num_banned"] = banned_phrases(summary)
-    found["is_cut"] = _cut_end(summary, words, lexicon)
+    found["num_banned"] = banned_phrases(summary, (short, *texts))
+    found["is_cut"] = cut_end(summary, words, lexicon)
     longest = max((len(_WORD.findall(text)) for text in (short, *texts)), default=0)
     is_too_short = num_words < 5 or (longest >= MIN_INPUT_WORDS and num_words < SHORT_SHARE * longest)
     return CaptionFigures(
@@ -324,18 +322,3 @@ def _repetition(text: str) -> tuple[float, tuple[str, ...]]:
         ):
             again += sizes[place]
     return (max(len(repeated), again) / len(words) if words else 0.0), shown
-
-
-def _cut_end(summary: str, words: Sequence[Word], lexicon: Lexicon) -> tuple[str, ...]:
-    """Return how a text ends, if that is in the middle of something."""
-    text = summary.strip()
-    if not text:
-        return ()
-    last = _WORD.findall(text)[-1:] or [text[-1]]
-    tail = (" ".join(text.split()[-3:]),)
-    if text.endswith(("...", "…")) or not _SENTENCE_END.search(text):
-        return tail
-    if last[0].lower() in DANGLING or (last[0].lower() == "to" and text.endswith("to.")):
-        return tail
-    is_unclosed = any(text.count(opening) > text.count(closing) for opening, closing in _PAIRS)
-    return tail if is_unclosed or text.count('"') % 2 else ()

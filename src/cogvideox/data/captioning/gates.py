@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 from cogvideox.data.captioning.recipe import BackendSettings
 from cogvideox.data.captioning.request import CaptionBackend
 
-MAX_FAILURES = 20
-"""Of one backend in a row; then it is taken to be gone."""
+MAX_FAILURES, MIN_FAILED_CLIPS = 20, 3
+"""Of one backend in a row, about so many clips: it is taken to be gone. What one clip alone meets may be its fault."""
 
 T = TypeVar("T")
 StopKind = Literal["settings", "gone", "budget", "interrupted", "broken"]
@@ -49,47 +49,61 @@ class StopFlag:
 class Budget:
     """Dollars that may be spent, by all threads of this process.
 
-    What is on its way is counted with what one question has cost so far, so that questions at the same time go over the
-    limit by no more than their costs differ.
+    What is on its way is counted with what it is expected to cost, or more if others have cost more than that. A
+    question for which too little is left then waits until those have been paid: the limit is passed by no more than
+    the expectation is wrong.
     """
 
     def __init__(self, max_dollars: float | None) -> None:
         """Start with nothing spent; None is no limit."""
         self._max_dollars = max_dollars
-        self._lock = threading.Lock()
-        self._spent = 0.0
-        self._num_paid = self._num_running = 0
+        self._changed = threading.Condition()
+        self._spent = self._expected = self._reserved = 0.0
+        self._num_running = 0
 
     @contextmanager
-    def question(self) -> Iterator[bool]:
+    def question(self, expected_dollars: float) -> Iterator[bool]:
         """Count a question as on its way until the context ends; yield whether there is money for it."""
-        with self._lock:
-            usual = self._spent / self._num_paid if self._num_paid else 0.0
-            committed = self._spent + usual * self._num_running
-            may_ask = self._max_dollars is None or committed < self._max_dollars
+        with self._changed:
+            while self._num_running and not self._has_left():
+                self._changed.wait()
+            may_ask = self._has_left()
             self._num_running += 1
+            self._reserved += expected_dollars
         try:
             yield may_ask
         finally:
-            with self._lock:
+            with self._changed:
                 self._num_running -= 1
+                self._reserved = self._reserved - expected_dollars if self._num_running else 0.0
+                self._expected += expected_dollars
+                self._changed.notify_all()
 
     def pay(self, dollars: float) -> None:
         """Note what a question has cost."""
-        with self._lock:
+        with self._changed:
             self._spent += dollars
-            self._num_paid += 1
+
+    def _has_left(self) -> bool:
+        if self._max_dollars is None:
+            return True
+        excess = max(self._spent / self._expected, 1.0) if self._expected else 1.0
+        return self._spent + excess * self._reserved < self._max_dollars
 
 
 class Gate:
     """The way to one backend."""
 
-    def __init__(self, settings: BackendSettings, backend: CaptionBackend, stop: StopFlag) -> None:
+    def __init__(
+        self, settings: BackendSettings, backend: CaptionBackend, stop: StopFlag, *, has_answered: bool = False
+    ) -> None:
+        """Open the way; ``has_answered`` says whether an earlier run had answers of this backend."""
         self.settings, self.backend = settings, backend
-        self._stop = stop
+        self._stop, self._has_answered = stop, has_answered
         self._places = threading.BoundedSemaphore(max(1, backend.concurrency))
         self._lock = threading.Lock()
         self._num_failures = 0
+        self._failed_clips: set[str] = set()
         self.num_asked = self.num_answered = 0
 
     @contextmanager
@@ -107,19 +121,22 @@ class Gate:
         """Note that it was answered."""
         with self._lock:
             self._num_failures = 0
+            self._failed_clips.clear()
             self.num_answered += 1
+            self._has_answered = True
 
-    def fails(self, message: str, *, is_settings: bool) -> None:
-        """Note that it was not, and stop the run if it is no use to go on."""
+    def fails(self, message: str, *, clip: str, is_settings: bool) -> None:
+        """Note that it was not, about which clip, and stop the run if it is no use to go on."""
         with self._lock:
             self._num_failures += 1
-            is_hopeless = is_settings and not self.num_answered
-            is_gone = self._num_failures >= MAX_FAILURES
+            self._failed_clips.add(clip)
+            is_hopeless = is_settings and not self._has_answered
+            is_gone = self._num_failures >= MAX_FAILURES and len(self._failed_clips) >= MIN_FAILED_CLIPS
         if is_hopeless:
             self._stop.set(Stop(kind="settings", message=message))
         elif is_gone:
             kind: StopKind = "settings" if is_settings else "gone"
-            said = f"{self.settings.name} seems to be gone, {MAX_FAILURES} questions in a row failed: {message}"
+            said = f"{self.settings.name} seems to be gone, {self._num_failures} questions in a row failed: {message}"
             self._stop.set(Stop(kind=kind, message=said))
 
 

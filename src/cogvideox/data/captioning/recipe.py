@@ -216,7 +216,7 @@ class CaptionRecipe:
                 raise ValueError(f"{where}: expected a model, got {name!r}, which only puts captions together")
         if self.summary is not None and self.summary.reads != "video" and self.short is None and self.frames is None:
             raise ValueError('summary.reads: expected "video", because there are no stages [short] and [frames]')
-        if self.max_dollars < 0:
+        if not 0 <= self.max_dollars < float("inf"):
             raise ValueError(f"max_dollars: expected 0 or more, got {self.max_dollars}")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share: expected 0 to below 1, got {self.val_share}")

@@ -49,6 +49,11 @@ class CaptionRequest:
     complaint: str = ""
     """What was wrong with it, and what to do."""
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a summary is made of, as texts."""
+        return (self.short, *(caption.text for caption in self.frame_captions))
+
     def turns(self) -> tuple[Turn, ...]:
         """Return the request as a conversation."""
         turns = [Turn("system", self.rules)] if self.rules else []

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from cogvideox.data.captioning.acceptance import Judged, count_words, judge_answer, salvaged
+from cogvideox.data.captioning.acceptance import Judged, judge_answer, salvaged
 from cogvideox.data.captioning.answer_log import Record
+from cogvideox.data.captioning.clip_captions import CaptionRow, ClipCaptions, FrameRow
 from cogvideox.data.captioning.clip_set import CaptionClip
 from cogvideox.data.captioning.frame_choice import Wanted, choice_of, spread_frames, timed_frames
 from cogvideox.data.captioning.prompts import (
@@ -89,73 +90,6 @@ class Asker(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionRow:
-    """What came of one caption."""
-
-    text: str = ""
-    error: str = ""
-    """Why there is none."""
-    problem: str = ""
-    """What is still wrong with the text that there is."""
-    rejected: str = ""
-    """What was wrong with the answers before it, one after the other."""
-    model: str = ""
-    num_tries: int = 0
-    num_input_tokens: int = 0
-    num_output_tokens: int = 0
-    is_missing: bool = False
-    """Whether it was not answered, rather than answered badly: the next run asks again."""
-
-    @property
-    def num_words(self) -> int:
-        """Return the length of the text."""
-        return count_words(self.text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameRow:
-    """What came of the caption of one frame."""
-
-    index: int
-    """From 0; -1 if it is not known which frames there are."""
-    time_s: float
-    caption: CaptionRow
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipCaptions:
-    """What came of a clip; a stage that is not made is None or empty."""
-
-    short: CaptionRow | None = None
-    frames: tuple[FrameRow, ...] = ()
-    summary: CaptionRow | None = None
-    judge: CaptionRow | None = None
-
-    @property
-    def rows(self) -> list[CaptionRow]:
-        """Return all of them."""
-        single = [row for row in (self.short, self.summary, self.judge) if row is not None]
-        return single + [frame.caption for frame in self.frames]
-
-    @property
-    def bad_parts(self) -> list[tuple[StageName, str]]:
-        """Return the stages and parts of which all answers were no use."""
-        single: dict[StageName, CaptionRow | None] = {"short": self.short, "summary": self.summary, "judge": self.judge}
-        bad: list[tuple[StageName, str]] = [
-            (stage, "") for stage, row in single.items() if row and row.error and not row.is_missing
-        ]
-        for frame in self.frames:
-            if frame.caption.error and not frame.caption.is_missing:
-                bad.append(("frames", str(frame.index)))
-        return bad
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether something is to be asked."""
-        return any(row.is_missing for row in self.rows)
-
-
-@dataclass(frozen=True, kw_only=True)
 class CaptionPlan:
     """A recipe, and what the answers of its models are known by."""
 
@@ -181,6 +115,16 @@ class CaptionPlan:
     def backend(self, stage: StageName) -> BackendSettings:
         """Return the backend of a stage."""
         return self.recipe.backend(_backends(self.recipe)[stage])
+
+    def again(self, captions: ClipCaptions, *, retries_failed: bool) -> list[tuple[StageName, str]]:
+        """Return the stages and parts that are asked again though they were answered: those for which the tokens did
+        not suffice if there are more now, and if it is wanted all of which no answer was of use.
+        """
+        return [
+            (stage, part)
+            for stage, part, row in captions.answered
+            if (retries_failed and row.error) or 0 < row.cut_at_tokens < self.backend(stage).max_tokens
+        ]
 
     def wanted(self, stage: StageName, num_frames: int, fps: float) -> Wanted | None:
         """Return the frames that a stage shows, of a clip of this length; None for none."""
@@ -386,7 +330,9 @@ class _OneClip:
             if record.error:
                 end = record.error
                 break
-            judged = judge_answer(record.answer, max_words=max_words, forbids_medium=stage == "summary")
+            judged = judge_answer(
+                record.answer, max_words=max_words, forbids_medium=stage == "summary", inputs=question.request.inputs
+            )
             if not judged.problem:
                 return _counted(CaptionRow(text=judged.text, rejected=_said(tried)), records)
             tried.append(judged)
@@ -404,8 +350,10 @@ def _said(tried: Sequence[Judged]) -> str:
 
 
 def _counted(row: CaptionRow, records: Sequence[Record]) -> CaptionRow:
+    cut_at_tokens = max((record.max_tokens for record in records if record.is_cut), default=0)
     return replace(
         row,
+        cut_at_tokens=cut_at_tokens if row.error or row.problem else 0,
         model=records[-1].model if records else "",
         num_tries=len(records),
         num_input_tokens=sum(record.num_input_tokens for record in records),

@@ -135,6 +135,8 @@ def _agreement(previous: str, last: str, tag: str, form: str) -> float:
         return (
             (-1.5 if has_s else 0.8 if is_base else 0.0) if is_plural else (1.2 if has_s else -1.5 if is_base else 0.0)
         )
+    if previous == "M" and (form.endswith(("ing", "ed")) or form in IRREGULAR):
+        return 1.2  # "nine burning candles"
     if previous in ("P", "D", "A"):
         return -2.0 if is_base or has_s else 0.0
     return 0.7 if has_s and previous in ("Z", "C") else 0.0

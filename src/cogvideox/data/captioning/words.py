@@ -81,6 +81,57 @@ OPPOSITES: tuple[tuple[str, str], ...] = (
 )
 """Words of which one contradicts the other, besides WordNet's opposites of adjectives."""
 
+OPPOSITE_PROPERTIES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+    (_words("empty deserted"), _words("crowded packed")),
+    (_words("cloudy overcast rainy"), _words("clear sunny cloudless")),
+    (_words("calm still"), _words("rough choppy stormy")),
+    (_words("bright sunlit brilliant"), _words("dark dim gloomy unlit")),
+)
+"""Adjectives that contradict each other if they are said of the same thing, besides WordNet's."""
+
+_MATERIAL_FAMILIES = """
+wood: wooden wood oak timber plywood bamboo
+steel silver gold copper: metal metallic
+steel: steel iron aluminium aluminum chrome tin
+steel silver: silver
+gold: gold
+copper: copper bronze brass
+glass: glass crystal
+stone: stone marble granite concrete cement limestone sandstone slate
+stone brick: cobblestone masonry
+brick: brick
+plastic: plastic rubber vinyl
+paper: paper cardboard
+leather: leather suede
+cloth: cloth fabric cotton linen silk satin velvet denim wool woolen woollen knitted canvas lace
+clay: clay ceramic porcelain earthenware terracotta
+straw: straw wicker rattan
+"""
+MATERIALS: dict[str, frozenset[str]] = {
+    word: _words(family) for family, words in by_line(_MATERIAL_FAMILIES).items() for word in words.split()
+}
+"""What things are made of, and the families that each belongs to; two of one family do not contradict each other."""
+
+_PATTERN_FAMILIES = """
+stripes: striped stripy pinstriped
+spots: spotted dotted speckled spotty polka-dot polka-dotted
+checks: checkered chequered checked plaid tartan
+flowers: floral flowered flowery
+none: plain unpatterned
+stripes spots checks flowers: patterned
+"""
+PATTERNS: dict[str, frozenset[str]] = {
+    word: _words(family) for family, words in by_line(_PATTERN_FAMILIES).items() for word in words.split()
+}
+"""Words for patterns and the families that each belongs to."""
+
+POSITIONS: dict[str, frozenset[str]] = {
+    word: _words(family)
+    for family in ("front", "rear back hind", "upper", "lower", "left", "right")
+    for word in family.split()
+}
+"""Which of several alike parts of a thing: "front wheel"."""
+
 FRAMING = _words(
     """
     scene scenes background foreground camera shot view frame moment video clip footage setting atmosphere end
@@ -152,10 +203,30 @@ BODY_PARTS = _words(
 
 DANGLING = _words(
     """
-    a an the and or but nor of with from into onto their its my our your as than because while
+    a an the and or but nor of with from into onto their its my our your as than because while every
+    toward towards amid amidst atop upon despite per via although whereas unless whose very
+    he she they we i
     """
 )
 """No sentence ends with one of these, with or without a full stop."""
+
+DANGLING_UNLESS_ASKED = _words(
+    """
+    at for to against among amongst between beside besides during until till like unlike beneath next
+    no each his such if when where whenever whether which who whom
+    is are was were be been being has have had will would shall should might must could quite rather almost
+    """
+)
+"""No sentence ends with one of these unless it asks back: "the chair that he sits beside", "how tall it is"."""
+
+TRANSITIVE = _words(
+    """
+    hold carry wear put bring take make give lay grab pick remove add lower raise contain use reveal
+    depict feature place surround cover attach fasten insert throw toss wrap wipe slice chop squeeze create produce
+    adjust examine inspect tie grip grasp clutch cradle handle arrange repair fix
+    """
+)
+"""Verbs that say what is done to something."""
 
 _IRREGULAR_FORMS = """
 passerby=passersby axis=axes hypothesis=hypotheses crisis=crises wharf=wharves elf=elves sheaf=sheaves

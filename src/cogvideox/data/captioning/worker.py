@@ -55,6 +55,8 @@ class CaptionSetup:
     max_dollars: float | None = None
     """That all workers may spend together; None for no limit."""
     retries_failed: bool = False
+    answered: frozenset[str] = frozenset()
+    """Backends that earlier runs had answers of."""
 
 
 class _Bucket:
@@ -138,7 +140,12 @@ class CaptionWorker:
         self.stop_flag = StopFlag()
         plan = setup.plan
         self._gates = {
-            name: Gate(plan.recipe.backend(name), setup.opener.open(name, num_workers), self.stop_flag)
+            name: Gate(
+                plan.recipe.backend(name),
+                setup.opener.open(name, num_workers),
+                self.stop_flag,
+                has_answered=name in setup.answered,
+            )
             for name in dict.fromkeys(plan.backend(stage).name for stage in plan.keys)
         }
         self._budget = Budget(None if setup.max_dollars is None else setup.max_dollars / num_workers)
@@ -278,13 +285,16 @@ class CaptionWorker:
         """Return the stages that need frames, and have the asker forget what is to be asked again."""
         captions, log = asker.replayed()
         missing: set[StageName] = set(log.missing)
-        if self._setup.retries_failed:
-            key = asker.clip.content_key
-            new = [part for part in captions.bad_parts if (key, *part) not in self._retried]
-            self._retried |= {(key, *part) for part in new}
-            asker.forgotten = frozenset(new)
-            missing.update(stage for stage, _ in new)
         plan, gates = asker.desk.plan, asker.desk.gates
+        key = asker.clip.content_key
+        again = [
+            part
+            for part in plan.again(captions, retries_failed=self._setup.retries_failed)
+            if (key, *part) not in self._retried and plan.backend(part[0]).name in gates
+        ]
+        self._retried |= {(key, *part) for part in again}
+        asker.forgotten = frozenset(again)
+        missing.update(stage for stage, _ in again)
         if "short" in missing or "frames" in missing or log.has_no_choice:
             missing.update(_LATER)  # what is made of them will be asked for next
         if "summary" in missing:

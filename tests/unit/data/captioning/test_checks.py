@@ -3,6 +3,8 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from cogvideox.data.captioning import checking
 from cogvideox.data.captioning.checks import CHECK_COLUMNS, CHECK_TYPES, CheckInput, badness, check_summary
 from cogvideox.data.captioning.lexicon import load_lexicon
 from cogvideox.data.captioning.match import CaptionMatcher
 from cogvideox.data.captioning.request import TimedCaption
+from cogvideox.data.captioning.stages import CaptionRow, ClipCaptions
 from cogvideox.data.curation.store import read_table, write_table
 from cogvideox.errors import FetchError
 
@@ -62,6 +66,23 @@ def test_a_row_has_all_columns_and_goes_into_a_table(tmp_path: Path) -> None:
 def test_a_judge_that_makes_no_sense_is_recorded() -> None:
     row = check_summary(CheckInput(clip_id="one", summary="A dog runs.", judge_answer="Well, well."), max_words=100)
     assert math.isnan(row["judged_share"]) and row["judge_problem"]
+
+
+def test_a_summary_that_cannot_be_measured_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(check: CheckInput, **_: object) -> dict[str, object]:
+        if check.clip_id == "one":
+            raise RecursionError("too deep")
+        return check_summary(check, max_words=100)
+
+    monkeypatch.setattr(checking.checks, "check_summary", measure)
+    settings = SimpleNamespace(match_model="", num_frames=1, max_side_px=32)
+    recipe: Any = SimpleNamespace(check=settings, summary=SimpleNamespace(max_words=100))
+    log: Any = None
+    captions = ClipCaptions(summary=CaptionRow(text="A dog runs."))
+    clips: list[Any] = [SimpleNamespace(clip_id=name, content_key=name) for name in ("one", "two")]
+    one, two = checking._Checker(recipe, log).rows([(clip, captions) for clip in clips])
+    assert list(one) == list(CHECK_TYPES) and "too deep" in one["judge_problem"] and math.isnan(one["grounding"])
+    assert two["num_words"] == 3 and not two["judge_problem"]
 
 
 def test_pictures_are_matched_by_sentence(clip_folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What judges answer is read, in whatever form it comes; prose is no judgement."""
 
 import math
+import time
 
 import pytest
 
@@ -35,3 +36,11 @@ def test_lists_are_read(answer: str, quoted: tuple[str, ...]) -> None:
 def test_what_is_no_list_is_no_judgement(answer: str) -> None:
     found = read_judgement(answer, SUMMARY)
     assert math.isnan(found.share) and found.reason and not found.unsupported
+
+
+@pytest.mark.parametrize("answer", ["[" * 100_000, "[" * 15_000, '{"a":' * 3_000, "```" + "[" * 9_000, "a\n" * 9_000])
+def test_hostile_judges_are_read_in_no_time(answer: str) -> None:
+    start = time.process_time()
+    found = read_judgement(answer, SUMMARY)
+    assert time.process_time() - start < 1
+    assert math.isnan(found.share) or "a" in found.unsupported
