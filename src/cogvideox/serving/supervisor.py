@@ -34,6 +34,8 @@ SWEEP_S = 60.0
 SETTLED_S = 30.0
 """A process that lived for this long is started again at once."""
 MAX_BACKOFF_S = 30.0
+MAX_KILLED_BACKOFF_S = 2.0
+"""Of a process that a signal ended: the next one may well live."""
 API_GRACE_S = 5.0
 KILL_S = 10.0
 """After its grace a process is killed."""
@@ -80,7 +82,8 @@ class Service:
             code = self._process.returncode
             self._forget()
             self._num_deaths = 1 if now_s - self._started_s > SETTLED_S else self._num_deaths + 1
-            wait_s = min(0.5 * 2.0 ** (self._num_deaths - 1), MAX_BACKOFF_S) if self._num_deaths > 1 else 0.0
+            longest_s = MAX_KILLED_BACKOFF_S if code < 0 else MAX_BACKOFF_S
+            wait_s = min(0.5 * 2.0 ** (self._num_deaths - 1), longest_s) if self._num_deaths > 1 else 0.0
             self._start_at_s = now_s + wait_s
             log.error("%s ended, starts again", self.name, extra={"exit_code": code, "wait_s": wait_s})
         if self._process is None and now_s >= self._start_at_s:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from cogvideox.serving.supervisor import Service
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
 
 WAIT_S = 40.0
@@ -125,3 +127,22 @@ def test_an_open_address_needs_keys(quick_folder: Path) -> None:
     command = [sys.executable, "-m", "cogvideox", "serve", "--host", "0.0.0.0", "--data-dir", str(quick_folder)]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert refused.returncode == 2 and "cogvideox keys new" in refused.stderr
+
+
+def test_what_is_killed_again_and_again_starts_again_soon_and_what_ends_by_itself_later() -> None:
+    waits: dict[str, float] = {}
+    for name, code in (("killed", "import os; os.kill(os.getpid(), 9)"), ("broken", "raise SystemExit(1)")):
+
+        def start(code: str = code) -> subprocess.Popen:
+            return subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE)
+
+        service = Service(name, start, grace_s=1)
+        for _ in range(5):
+            service._start_at_s = 0.0  # no wait here
+            service.look()
+            assert service._process is not None
+            service._process.wait(timeout=20)
+            begun_s = time.monotonic()
+            service.look()
+        waits[name] = service._start_at_s - begun_s
+    assert waits["killed"] <= 2.1 and waits["broken"] > 6
