@@ -117,7 +117,7 @@ def _ring(store: str | None, data_dir: Path | None) -> "KeyRing":
 
     folder = (data_dir or default_data_folder()).absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"data directory: {folder}: {error.strerror}; choose another --data-dir") from None
     return KeyRing(Database(store or store_url(folder)), kept_pepper(folder))

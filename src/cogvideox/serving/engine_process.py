@@ -7,6 +7,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from cogvideox.serving.engine_protocol import EngineJob, EngineSettings, LineRea
 
 MEMORY_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 MACHINE_EVENTS = Path("/proc/vmstat")
+RECENT_S = 2.0
+"""Kills for want of memory count as the engine's if they were no longer ago than once or twice this."""
 
 
 class EngineProcess:
@@ -21,7 +24,7 @@ class EngineProcess:
 
     def __init__(self, settings: EngineSettings) -> None:
         """Start the process; it says ``ready`` when it has read the model."""
-        self._num_killed = killed_for_memory()
+        self._count_kills()
         self._is_killed = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cogvideox.serving.engine_child"],
@@ -45,6 +48,7 @@ class EngineProcess:
 
     def run(self, job: EngineJob) -> None:
         """Begin a job; the engine has none now."""
+        self._count_kills()
         self._send("run", job=dataclasses.asdict(job))
 
     def cancel(self) -> None:
@@ -57,6 +61,10 @@ class EngineProcess:
 
     def messages(self, timeout_s: float) -> list[dict[str, Any]]:
         """Return what it has said; wait for something at most so long. Raises ProtocolError if it makes no sense."""
+        if time.monotonic() - self._counted_s > RECENT_S:
+            # A kill of some other process long ago tells nothing of this one.
+            self._num_killed, self._num_counted = self._num_counted, killed_for_memory()
+            self._counted_s = time.monotonic()
         if self._reader.is_at_end or not self._selector.select(timeout_s):
             return []
         return self._reader.read()
@@ -93,6 +101,10 @@ class EngineProcess:
         for pipe in (self._stdin, self._stdout):
             with contextlib.suppress(OSError):
                 pipe.close()
+
+    def _count_kills(self) -> None:
+        self._num_killed = self._num_counted = killed_for_memory()
+        self._counted_s = time.monotonic()
 
     def _send(self, kind: str, **values: Any) -> None:
         """Send a message; an engine that is gone does not get it, which shows at the next read."""

@@ -49,7 +49,7 @@ def fetch(
     Raises:
         ApiError: it is not allowed, leads to where nobody outside should reach, or cannot be had.
     """
-    if urlsplit(_clean(url, param)).scheme.lower() not in ("https", "http"):
+    if _scheme(_clean(url, param)) not in ("https", "http"):
         raise ApiError("remote_fetch_blocked", f"{param}: expected an address of https, or data:", param=param)
     if not is_allowed:
         raise ApiError("remote_fetch_disabled", f"{param}: this server fetches nothing; send the file", param=param)
@@ -60,8 +60,19 @@ def fetch(
         content, location = _get(host, address, path, max_bytes, end_s, param, context)
         if location is None:
             return content
-        url = urljoin(url, _clean(location, param))
-    raise ApiError("remote_fetch_blocked", f"{param}: it leads to too many other addresses", param=param)
+        try:
+            url = urljoin(url, _clean(location, param))
+        except ValueError:  # brackets that are none
+            break
+    raise ApiError("remote_fetch_blocked", f"{param}: it leads to no address, or to too many others", param=param)
+
+
+def _scheme(url: str) -> str:
+    """Return the scheme of an address; empty if it is none."""
+    try:
+        return urlsplit(url).scheme.lower()
+    except ValueError:
+        return ""
 
 
 def _clean(url: str, param: str) -> str:

@@ -222,6 +222,8 @@ class Supervisor:
                     log.info("swept", extra=dataclasses.asdict(swept))
             except (StoreUnavailableError, OSError) as error:
                 log.warning("janitor: %s", error)
+            except Exception:  # whatever it is, jobs are taken back and files removed for as long as this runs
+                log.exception("janitor")
 
 
 def _plain(settings: Any) -> dict[str, Any]:

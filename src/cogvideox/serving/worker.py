@@ -167,7 +167,6 @@ class JobWorker:
             attempt = self._begin(job)
             if attempt is not None:
                 self._watch(attempt, self._keeper.engine)
-                attempt.remove_folder()
         finally:
             self._job_id = None
             self._reported_s = -REPORT_S
@@ -276,6 +275,7 @@ class JobWorker:
             self._fail(job, CANCELED, "the job was canceled", attempt=attempt)
         else:
             self._log(job, "job dropped")
+            attempt.remove_folder()
             attempt.discard_unnamed()
 
     def _publish(self, attempt: Attempt, ended: Ended) -> None:

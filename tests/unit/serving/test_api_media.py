@@ -142,7 +142,7 @@ INNER = ("http://127.0.0.1", "https://127.0.0.1/x", "https://[::1]/", "https://[
          "https://[64:ff9b::a9fe:a9fe]/", "https://169.254.169.254/", "https://0x7f000001/", "https://0177.0.0.1/",
          "file:///etc/passwd", "gopher://x/", "https://user@example.com/", "https://example.com:8443/", "ftp://x/",
          "https://localhost/", "https://exa mple.com/", "https://example.com\\@127.0.0.1/", "//x", "",
-         "https://")  # fmt: skip
+         "https://", "http://[::1", "https://[::1", "//[", "https://a]b/", "https://exa[mple.com/")  # fmt: skip
 
 
 @pytest.mark.parametrize("url", INNER)

@@ -41,9 +41,11 @@ class EventHub:
 
     def start(self) -> None:
         """Have the thread run; what changes from now on is told to those who listen already. Asks the store."""
+        if self._thread is not None:
+            return
+        mark = self._store.change_mark()  # without the lock, which the loop takes: a store may be slow
         with self._lock:
             if self._thread is None and not self._is_closed:
-                mark = self._store.change_mark()
                 self._thread = threading.Thread(target=self._run, args=(mark,), name="events", daemon=True)
                 self._thread.start()
 
@@ -75,6 +77,10 @@ class EventHub:
             try:
                 changes = self._store.wait_for_change(mark, timeout_s=LOOK_S)
             except StoreUnavailableError:
+                time.sleep(RETRY_S)
+                continue
+            except Exception:  # whatever it is, streams go on
+                logger.exception("the store does not say what changed")
                 time.sleep(RETRY_S)
                 continue
             mark = changes.mark
