@@ -66,12 +66,13 @@ def job_of_key(transaction: Transaction, new: NewJob, key: str) -> Job | None:
 
 
 def job_of_digest(transaction: Transaction, new: NewJob) -> Job | None:
-    """Return the newest job of the last two minutes that was asked for in the same way."""
+    """Return the newest job of the last two minutes that was asked for in the same way, and not canceled since."""
     recent = sa.select(jobs).where(
         jobs.c.owner == new.owner,
         jobs.c.params_digest == new.params_digest,
         jobs.c.created_us > transaction.now_us - RECENT_S * 1_000_000,
         jobs.c.deleted_us.is_(None),
+        sa.not_(jobs.c.is_cancel_requested),
     )
     row = transaction.connection.execute(recent.order_by(jobs.c.created_us.desc()).limit(1)).one_or_none()
     return None if row is None else job_of(row)

@@ -316,6 +316,26 @@ def test_what_no_worker_has_the_memory_for_is_refused_with_advice(quick_folder: 
         assert (plan["input_kind"], plan["num_frames"], plan["strength"]) == ("video", 9, 0.8)
 
 
+def test_sync_cancels_only_what_it_began(api: Served) -> None:
+    key = {"Idempotency-Key": "one"}
+    began = api.http.post("/v1/videos", json={"prompt": "a hare"}, headers=key).json()["id"]
+    for body, headers in (({"prompt": "a hare"}, key), ({"prompt": "a fox"}, {})):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{api.url}/v1/videos/sync", json=body, headers=headers, timeout=0.7)
+
+    def standing() -> dict[str, str]:
+        return {video["prompt"]: video["status"] for video in api.http.get("/v1/videos").json()["data"]}
+
+    end_s = time.monotonic() + 20
+    while standing()["a fox"] != "failed":
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    assert standing()["a hare"] == "queued" and api.http.get(f"/v1/videos/{began}").json()["error"] is None
+    # The OpenAI client's own retry after that is a new video, not the canceled one.
+    again = api.http.post("/v1/videos", json={"prompt": "a fox"}, headers={"x-stainless-retry-count": "1"}).json()
+    assert again["status"] == "queued"
+
+
 def test_sync_gives_the_video_itself(api: Served) -> None:
     worker = threading.Thread(target=lambda: (time.sleep(0.5), api.complete()))
     worker.start()

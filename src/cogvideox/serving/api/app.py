@@ -198,13 +198,16 @@ class _Api:
         return submitted.job, submitted.is_replay
 
     async def create_and_wait(self, request: Any) -> Any:
-        """Answer POST /v1/videos/sync: the video itself, when it is ready. A client that goes cancels it."""
-        job, _ = await self._made(request, "create")
+        """Answer POST /v1/videos/sync: the video itself, when it is ready. A client that goes cancels what it began."""
+        job, is_replay = await self._made(request, "create")
         caller = await self.caller(request, "generate")
-        ended = await self._ended(request, job, caller)
+        ended = await self._ended(request, job, caller, is_own=not is_replay)
         if ended is None:
-            await self.in_thread(self.service.cancel, job.id, caller)
-            raise ApiError("timeout", f"{job.id}: it was not ready in {SYNC_S:g} s and is canceled")
+            if not is_replay:
+                await self.in_thread(self.service.cancel, job.id, caller)
+            what = "goes on" if is_replay else "is canceled"
+            headers = {"x-should-retry": "false"}
+            raise ApiError("timeout", f"{job.id}: it was not ready in {SYNC_S:g} s and {what}", headers=headers)
         if ended.state == "failed":
             code, message = ended.error_code or "video_failed", ended.error_message or "it did not work"
             raise ApiError("video_failed", f"{code}: {message}", headers={"x-should-retry": "false"})
@@ -213,8 +216,8 @@ class _Api:
         answer.headers["x-video-id"] = ended.id
         return answer
 
-    async def _ended(self, request: Any, job: Job, caller: Caller) -> Job | None:
-        """Return a job when it has ended; None if that takes too long."""
+    async def _ended(self, request: Any, job: Job, caller: Caller, *, is_own: bool) -> Job | None:
+        """Return a job when it has ended; None if that takes too long. Its own one ends with the client."""
         listener = self.service.hub.listen(job.id)
         try:
             await self.in_thread(self.service.hub.start)
@@ -222,7 +225,8 @@ class _Api:
             end_s = asyncio.get_running_loop().time() + SYNC_S
             while not now.is_terminal and asyncio.get_running_loop().time() < end_s:
                 if await request.is_disconnected():
-                    await self.in_thread(self.service.cancel, job.id, caller)
+                    if is_own:
+                        await self.in_thread(self.service.cancel, job.id, caller)
                     raise ConnectionError("the client is gone")
                 now = await listener.next(1.0) or now
             return now if now.is_terminal else None
@@ -376,13 +380,13 @@ class _Api:
         if not self.service.access.requires_key:
             return _json(answer | {"scopes": []})
         caller = await self.in_thread(self.service.access.caller_of_key, key)
-        cookie = session_cookie(key, is_secure=request.url.scheme == "https")
+        cookie = session_cookie(key, is_secure=_is_secure(request))
         return _json(answer | {"scopes": list(caller.scopes)}, {"set-cookie": cookie})
 
     async def leave(self, request: Any) -> Any:
         """Answer DELETE /v1/session."""
         answer = {"object": "session", "requires_key": self.service.access.requires_key, "is_signed_in": False}
-        cookie = session_cookie("", is_secure=request.url.scheme == "https")
+        cookie = session_cookie("", is_secure=_is_secure(request))
         return _json(answer | {"scopes": []}, {"set-cookie": cookie})
 
     # For those who run it
@@ -426,6 +430,11 @@ def _check_query(request: Any, known: tuple[str, ...]) -> dict[str, str]:
     if len({name for name, _ in pairs}) != len(pairs):
         raise ApiError("invalid_param", "a parameter is there twice")
     return dict(pairs)
+
+
+def _is_secure(request: Any) -> bool:
+    """Whether a browser speaks https, with us or with a proxy before us."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
 def _json(value: Any, headers: Mapping[str, str] | None = None) -> Any:
