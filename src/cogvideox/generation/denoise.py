@@ -35,13 +35,11 @@ class DenoiseState:
     latents: Tensor
     """(B, C, T, H, W) float32, as noisy as the schedule says."""
     previous_clean: Tensor | None = None
-    """The estimate of the step before, for samplers of second order."""
+    """What the step before took for the clean latents: to be looked at, and for samplers of second order."""
     rng_state: Tensor | None = None
     """Of the generators that draw the sampler's noise, uint8 (B, bytes)."""
     step_cache: dict[str, Tensor] = field(default_factory=dict)
     """What step caching keeps between steps."""
-    clean: Tensor | None = None
-    """What the last step took for the clean latents, to be looked at; not needed to go on, and not saved."""
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, to be saved as safetensors."""
@@ -93,7 +91,8 @@ def denoise(
         clean = clean_from_prediction(latents, output.to(latents.dtype), plan.alpha_bars[step_index], prediction_type)
         latents, previous_clean = sampler_step(latents, clean, plan, step_index, previous_clean, rng)
         rng_state = None if rng is None else rng.get_state()
-        yield DenoiseState(step_index + 1, latents, previous_clean, rng_state, state.step_cache, clean)
+        seen = clean if previous_clean is None else previous_clean
+        yield DenoiseState(step_index + 1, latents, seen, rng_state, state.step_cache)
 
 
 def _guided_output(

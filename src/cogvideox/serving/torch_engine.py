@@ -180,7 +180,7 @@ class _JobRun:
 
     def _show(self, state: DenoiseState) -> None:
         begun_s = time.monotonic()
-        latents = state.latents if state.clean is None else state.clean
+        latents = state.latents if state.previous_clean is None else state.previous_clean
         limits = self._generator.limits
         ratio = limits.autoencoder.temporal_compression_ratio
         num_frames = limits.latent_shape(num_frames=self._params.num_frames)[1]

@@ -31,7 +31,8 @@ def test_workers_that_ray_runs_come_back_and_lose_nothing(quick_folder: Path) ->
         ids = [work.submit(f"job {number}", num_steps=20) for number in range(8)]
         with ray_workers("local", settings, num_workers=2) as actors:
             work.wait(ids[0], lambda job: job.step >= 3)
-            pid = ray.get(actors[0].pid.remote())
+            while (pid := ray.get(actors[0].pid.remote())) is None:  # it may still be starting
+                time.sleep(0.05)
             os.kill(pid, signal.SIGKILL)
             ray.kill(actors[1], no_restart=False)
             for job_id in ids:
