@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from real_videos import give_up
 
 
 def find_program(name: str) -> str | None:
@@ -98,7 +98,7 @@ def postgres_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
     """
     initdb = find_program("initdb")
     if initdb is None:
-        pytest.skip("PostgreSQL is not installed")
+        give_up("PostgreSQL is not installed: make system-packages")
     folder = Path(tempfile.mkdtemp(prefix="cogvideox-postgres-"))
     try:
         if os.getuid() == 0:
