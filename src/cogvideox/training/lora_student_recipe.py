@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cogvideox.data.captioning.adapters import LowRankSettings
 from cogvideox.data.filters.video_backbone import BackboneSettings, DtypeName, FramesChoice
+from cogvideox.data.low_rank import LowRankSettings
 from cogvideox.training.learning_rate import require_positive
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cogvideox.data.filters.video_backbone import BackboneSettings, FramesChoice
-from cogvideox.data.filters.video_filter import AdapterSettings, ViewSettings
+from cogvideox.data.filters.video_filter import ViewSettings
+from cogvideox.data.low_rank import LowRankSettings
 from cogvideox.training.loop import RunSettings
 
 
@@ -46,7 +47,7 @@ class VideoFilterRecipe:
     """Compute activations twice instead of keeping them."""
     frames_dir: Path | None = None
     """Where the chosen frames of clips are kept; by default ``frames`` in the run folder."""
-    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    adapter: LowRankSettings = field(default_factory=LowRankSettings)
     view: ViewSettings = field(default_factory=ViewSettings)
 
     def __post_init__(self) -> None:

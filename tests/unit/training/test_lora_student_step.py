@@ -20,12 +20,12 @@ import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
 from cogvideox.cli.main import main  # noqa: E402
-from cogvideox.data.captioning.adapters import LowRankSettings  # noqa: E402
 from cogvideox.data.captioning.chat_backbone import ChatBackbone  # noqa: E402
 from cogvideox.data.captioning.recipe import BackendSettings  # noqa: E402
 from cogvideox.data.captioning.request import CaptionRequest  # noqa: E402
 from cogvideox.data.captioning.students import open_student  # noqa: E402
 from cogvideox.data.libraries import has_torchvision  # noqa: E402
+from cogvideox.data.low_rank import LowRankSettings  # noqa: E402
 from cogvideox.media.writers import write_video  # noqa: E402
 from cogvideox.settings import read_recipe  # noqa: E402
 from cogvideox.training.loop import RunSettings, train  # noqa: E402

@@ -24,9 +24,10 @@ offer_torchvision()
 import torch  # noqa: E402
 
 from cogvideox.data.filters.video_backbone import backbone_digest  # noqa: E402
-from cogvideox.data.filters.video_filter import AdapterSettings, VideoFilterModel, ViewSettings  # noqa: E402
+from cogvideox.data.filters.video_filter import VideoFilterModel, ViewSettings  # noqa: E402
 from cogvideox.data.labelling.labels import LABELS  # noqa: E402
 from cogvideox.data.libraries import has_torchvision  # noqa: E402
+from cogvideox.data.low_rank import LowRankSettings  # noqa: E402
 from cogvideox.settings import read_recipe  # noqa: E402
 from cogvideox.training import video_filter_step  # noqa: E402
 from cogvideox.training.filter_fit import LabelledClips  # noqa: E402
@@ -99,7 +100,7 @@ def make_recipe(model: Path, **changes) -> VideoFilterRecipe:
         "test_share": 0.25,
         "calibration_share": 0.25,
         "least_positives": 5,
-        "adapter": AdapterSettings(rank=4, alpha=8.0),
+        "adapter": LowRankSettings(rank=4, alpha=8.0),
         "view": ViewSettings(num_frames=4, max_side_px=48, question="Which of these six kinds ?"),
     }
     return VideoFilterRecipe(**(defaults | changes))
@@ -204,7 +205,7 @@ def test_nobody_is_told_what_only_peft_can_mend(model, tmp_path):
 
 
 def test_unknown_labels_change_neither_loss_nor_gradients(model):
-    step = make_step(make_recipe(model, adapter=AdapterSettings(rank=4, dropout=0.0)))
+    step = make_step(make_recipe(model, adapter=LowRankSettings(rank=4, dropout=0.0)))
     frames = (read_frames("0"), read_frames("1"))
     nothing = [math.nan] * 6
     known = torch.tensor([[math.nan, math.nan, 0.0, math.nan, math.nan, 1.0], nothing])
@@ -234,9 +235,9 @@ def test_the_loss_counts_positives_as_often_as_it_is_told():
 
 
 def test_checkpointing_and_bfloat16_train_too(model):
-    plain = make_step(make_recipe(model, adapter=AdapterSettings(rank=4, dropout=0.0)))
+    plain = make_step(make_recipe(model, adapter=LowRankSettings(rank=4, dropout=0.0)))
     thrifty = make_step(
-        make_recipe(model, adapter=AdapterSettings(rank=4, dropout=0.0), has_gradient_checkpointing=True)
+        make_recipe(model, adapter=LowRankSettings(rank=4, dropout=0.0), has_gradient_checkpointing=True)
     )
     small = make_step(make_recipe(model, uses_bfloat16=True))
     steps = {name: step(step.make_batch(0), 1e-3) for name, step in zip("pts", (plain, thrifty, small), strict=True)}

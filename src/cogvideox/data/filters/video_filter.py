@@ -32,40 +32,19 @@ from cogvideox.data.filters.video_backbone import (
 )
 from cogvideox.data.labelling.labels import LABELS, LabelName
 from cogvideox.data.libraries import peft
+from cogvideox.data.low_rank import ADAPTER, ADAPTER_NAMES, LowRankSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT = 1
 JSON_NAME, HEAD_NAME = "video_filters.json", "head.safetensors"
-ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_config.json")
-ADAPTER = "default"
 
 
 def default_question() -> str:
     """Return the question that the model is asked about a clip; it names the six labels and what they mean."""
     kinds = " ".join(f"{label.title}: {label.meaning}" for label in LABELS.values())
     return f"Which of these six kinds of bad video is this? {kinds} Name all that fit, or none."
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterSettings:
-    """Low-rank adapters beside the linear layers of the language model (Hu et al., arXiv 2106.09685)."""
-
-    rank: int = 16
-    alpha: float = 32.0
-    """Strength: updates count ``alpha / rank`` times."""
-    dropout: float = 0.05
-    has_mlp: bool = True
-    """Adapt the MLPs too, not only the projections of attention."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank: expected at least 1, got {self.rank}")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha: expected a positive number, got {self.alpha}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected 0 to below 1, got {self.dropout}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +90,7 @@ class VideoClassifier:
         """All weights; only those of adapter and head can be trained."""
 
     @classmethod
-    def create(cls, backbone: VideoBackbone, adapter: AdapterSettings, view: ViewSettings) -> "VideoClassifier":
+    def create(cls, backbone: VideoBackbone, adapter: LowRankSettings, view: ViewSettings) -> "VideoClassifier":
         """Put a new adapter, which changes nothing yet, and a random head on a backbone, in place.
 
         Raises:

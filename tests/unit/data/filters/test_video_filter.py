@@ -24,8 +24,8 @@ from cogvideox.data.filters.video_backbone import (  # noqa: E402
     choose_frames,
 )
 from cogvideox.data.filters.video_filter import (  # noqa: E402
-    AdapterSettings,
     LabelPoint,
+    LowRankSettings,
     VideoClassifier,
     VideoFilterModel,
     ViewSettings,
@@ -56,7 +56,7 @@ def filters(model, tmp_path):
     torch.manual_seed(1)
     backbone = VideoBackbone.load(BackboneSettings(source=str(model)))
     plain = backbone.features(backbone.inputs(choose_frames(FRAMES, 4, 48), VIEW.question))
-    classifier = VideoClassifier.create(backbone, AdapterSettings(rank=3), VIEW)
+    classifier = VideoClassifier.create(backbone, LowRankSettings(rank=3), VIEW)
     with torch.no_grad():
         for name, value in classifier.network.named_parameters():
             if "lora_B" in name:
