@@ -1,6 +1,7 @@
 import dataclasses
-import multiprocessing
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -81,23 +82,25 @@ def test_threads_write_whole_lines(tmp_path: Path) -> None:
     assert len(log.read("ab")) == 160
 
 
-def _hold(folder: str, is_held, may_end) -> None:
-    writer = AnswerLog(folder).write_to("ab")
-    writer.add(record(0))
-    is_held.set()
-    may_end.wait(20)
-    writer.close()
+HOLD = """
+import sys
+from cogvideox.data.captioning.answer_log import AnswerLog, Record
+writer = AnswerLog(sys.argv[1]).write_to("ab")
+writer.add(Record(key="short-1", digest=sys.argv[2], part="0"))
+print("held", flush=True)
+sys.stdin.read()
+writer.close()
+"""
+"""A process that keeps a bucket until its input ends."""
 
 
 def test_one_process_at_a_time_writes_a_bucket(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    is_held, may_end = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(str(tmp_path), is_held, may_end))
-    process.start()
-    assert is_held.wait(20)
-    with pytest.raises(OSError, match="another process writes"):
-        AnswerLog(tmp_path).write_to("ab", lambda: True)
-    threading.Timer(0.3, may_end.set).start()
-    write(AnswerLog(tmp_path), record(1))  # waits
-    process.join()
+    command = [sys.executable, "-c", HOLD, str(tmp_path), DIGEST]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(OSError, match="another process writes"):
+            AnswerLog(tmp_path).write_to("ab", lambda: True)
+        threading.Timer(0.3, process.stdin.close).start()
+        write(AnswerLog(tmp_path), record(1))  # waits
     assert len(AnswerLog(tmp_path).read("ab")) == 2
