@@ -41,10 +41,10 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 		--target $(VENV)/samples $(SAMPLE_PACKAGES)
 	touch $(VENV)/.core $@
 
-# Videos, a browser and a database that some tests need; they are skipped without.
+# Videos, a browser, a database and a compiler that some tests need; they are skipped without.
 system-packages:
 	apt-get update -qq
-	apt-get install -qq -y --no-install-recommends opencv-doc chromium postgresql
+	apt-get install -qq -y --no-install-recommends opencv-doc chromium postgresql g++
 
 clean:
 	rm -rf $(VENV) outputs
