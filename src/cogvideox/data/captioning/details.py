@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cogvideox.data.captioning.lexicon import Lexicon
 from cogvideox.data.captioning.support import GENERAL, Inputs, allowed_words
 from cogvideox.data.captioning.tagging import Word
-from cogvideox.data.captioning.words import COLOURS, FRAMING, IRREGULAR, LIGHT_MODIFIERS, NUMBERS
+from cogvideox.data.captioning.words import ANYBODY, COLOURS, FRAMING, IRREGULAR, LIGHT_MODIFIERS, NUMBERS
 
 _ALWAYS_COLOURS = frozenset(
     [
@@ -202,6 +202,17 @@ def misbound_modifiers(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) 
             continue
         if min(inputs.texts_with(pair.noun).values(), default=GENERAL) == GENERAL:
             continue  # the noun itself is wrong, or may stand for many things
-        is_same = any(may_be_same(pair.noun, noun, lexicon) for noun in nouns)
+        is_same = any(
+            may_be_same(pair.noun, noun, lexicon) or _may_be_one(pair.noun, noun, inputs, lexicon) for noun in nouns
+        )
         matches.setdefault(pair.modifier.start, (pair.modifier, []))[1].append(is_same)
     return [modifier for modifier, found in matches.values() if not any(found)], len(matches)
+
+
+def _may_be_one(one: Word, other: Word, inputs: Inputs, lexicon: Lexicon) -> bool:
+    """Return whether two nouns may name one person: "a bearded man" may be the blacksmith of another caption."""
+    lemmas = {one.lemma, other.lemma}
+    if not lemmas & ANYBODY or any(lemmas <= {word.lemma for word in text} for text in inputs.texts):
+        return False
+    senses = [lexicon.senses(word.lemma, "noun")[:1] for word in (one, other)]
+    return all(found and lexicon.domain(found[0][0]) == "noun.person" for found in senses)

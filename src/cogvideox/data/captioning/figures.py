@@ -9,7 +9,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cogvideox.chat.answers import banned_phrases
 from cogvideox.chat.language import foreign_share
@@ -26,13 +26,28 @@ from cogvideox.data.captioning.lexicon import Lexicon, load_lexicon
 from cogvideox.data.captioning.opposites import unlike_opposites
 from cogvideox.data.captioning.order import measure_order
 from cogvideox.data.captioning.request import TimedCaption
-from cogvideox.data.captioning.support import GENERAL, NUM_SENSES, Inputs, allowed_words, compounds_of
-from cogvideox.data.captioning.tagging import Word, read_words
+from cogvideox.data.captioning.support import (
+    GENERAL,
+    NUM_SENSES,
+    THINGS,
+    Inputs,
+    allowed_words,
+    compounds_of,
+    retelling_words,
+)
+from cogvideox.data.captioning.tagging import Word, lemmas_of, read_words
 from cogvideox.data.captioning.words import (
+    ANYBODY,
     BODY_PARTS,
     FRAMING,
+    FRAMING_OR_THING,
+    IDIOMS,
+    IRREGULAR,
     LIGHT_MODIFIERS,
     LIGHT_VERBS,
+    MONEY,
+    POSSESSIVES,
+    ROLES,
     SOFT_DOMAINS,
     SOFT_NOUNS,
 )
@@ -164,10 +179,11 @@ def _compare(
     inputs = Inputs(sources, lexicon)
     supported = _supported_by_compounds(words, inputs, lexicon)
     content = [word for word in words if _is_content(word)]
-    unsupported = [word for word in content if word.start not in supported and not _is_supported(word, inputs)]
-    nouns = [word for word in content if word.kind == "noun" and _is_thing(word, lexicon)]
-    nouns = [word for word in nouns if not _may_be_other(word, words, lexicon)]
-    novel = [word for word in nouns if word in unsupported]
+    unsupported = [word for word in content if word.start not in supported and not _is_supported(word, inputs, words)]
+    nouns = [word for word in words if _is_named(word, words) and _is_noun(word, words, lexicon)]
+    novel = [word for word in nouns if word.start not in supported and not _is_borne_out(word, inputs, words)]
+    retold = _retelling_words(words, inputs, lexicon)
+    novel = [word for word in novel if not retold & {word.lemma, *lemmas_of(word.text.lower(), "noun", lexicon)}]
     numbers = unlike_numbers(words, inputs, lexicon)
     modifiers = [*numbers, *unlike_colours(words, inputs, lexicon), *unlike_opposites(words, inputs, lexicon)]
     modifiers = list({word.start: word for word in modifiers}.values())
@@ -188,6 +204,16 @@ def _compare(
     }
 
 
+def _is_named(word: Word, words: Sequence[Word]) -> bool:
+    """Return whether a word may name a thing of the clip: "a camera" does, "the camera" films it."""
+    if word.kind == "verb":
+        return True
+    if word.lemma in FRAMING_OR_THING:
+        before = [other for other in words if other.start < word.start and other.tag not in ("A", "N", "M")]
+        return bool(before) and before[-1].text.lower() in {"a", "an", *POSSESSIVES}
+    return _is_content(word)
+
+
 def _is_content(word: Word) -> bool:
     if word.kind == "other" or word.kind == "number" or word.lemma in FRAMING or word.text.lower() in FRAMING:
         return False
@@ -196,36 +222,90 @@ def _is_content(word: Word) -> bool:
     return word.kind not in ("adjective", "adverb") or word.lemma not in LIGHT_MODIFIERS
 
 
-def _is_supported(word: Word, inputs: Inputs) -> bool:
+def _is_supported(word: Word, inputs: Inputs, words: Sequence[Word]) -> bool:
     if inputs.texts_with(word):
         return True
     if is_colour(word):
         return True  # judged by families elsewhere
-    if word.lemma in BODY_PARTS:
+    _, after = _neighbours(word, words)
+    if word.lemma in BODY_PARTS and (after is None or after.tag != "N"):  # "a palm tree" is no hand
         return bool(inputs.texts_with_lemma("person") or inputs.texts_with_lemma("animal"))
+    if word.lemma in ROLES:
+        return bool(inputs.texts_with_lemma("person"))
     return number_of(word) is not None
+
+
+def _is_borne_out(noun: Word, inputs: Inputs, words: Sequence[Word]) -> bool:
+    """Return whether a thing is supported; what stands for a verb ("whisk", "sweep") is not the thing of that name."""
+    if noun.lemma in ANYBODY and inputs.has_only_ungendered_people():
+        return True
+    return _is_supported(noun, inputs, words) and (noun.kind != "noun" or inputs.allows_thing(noun))
 
 
 def _is_thing(word: Word, lexicon: Lexicon) -> bool:
     """Return whether a noun names something that can be seen; words that the lexicon lacks do."""
     if word.lemma in SOFT_NOUNS:
         return False
+    if word.lemma in MONEY:
+        return True
     usual = lexicon.usual_senses(word.lemma, "noun")
     usual |= {synset for synset, _ in lexicon.senses(word.lemma, "noun")[:NUM_SENSES]}
     return not usual or any(lexicon.domain(synset) not in SOFT_DOMAINS for synset in usual)
 
 
+def _is_noun(word: Word, words: Sequence[Word], lexicon: Lexicon) -> bool:
+    """Return whether a word names a thing, also if it was read as a verb where none can stand: "a crate of drums"."""
+    if word.kind == "noun":
+        return _is_thing(word, lexicon) and not _may_be_other(word, words, lexicon)
+    if word.kind != "verb" or word.text.lower().endswith(("ing", "ed")):
+        return False
+    before, after = _neighbours(word, words)
+    noun = next(iter(lemmas_of(word.text.lower(), "noun", lexicon)), None)
+    if noun is None or before is None or not _is_thing(replace(word, lemma=noun, kind="noun"), lexicon):
+        return False
+    is_participle = before.tag == "V" and (before.text.endswith(("ing", "ed")) or before.text in IRREGULAR)
+    if before.tag in ("D", "A") or before.text.lower() in POSSESSIVES:
+        return True
+    if is_participle:  # "a torn sail", "wearing goggles sits"
+        return not word.text.endswith("s") or (after is not None and after.tag in ("V", "X", "Z"))
+    is_rare = lexicon.num_uses(noun, "noun") > 2 * lexicon.num_uses(word.lemma, "verb")
+    return before.tag == "N" and after is not None and (after.tag in ("V", "X") or (after.tag == "Z" and is_rare))
+
+
+def _neighbours(word: Word, words: Sequence[Word]) -> tuple[Word | None, Word | None]:
+    before = next((other for other in reversed(words) if other.start < word.start), None)
+    return before, next((other for other in words if other.start > word.start), None)
+
+
 def _may_be_other(noun: Word, words: Sequence[Word], lexicon: Lexicon) -> bool:
-    """Return whether what was read as a noun may be an adjective before one, or the verb of a plural."""
-    after = next((word for word in words if word.start > noun.start), None)
-    before = next((word for word in reversed(words) if word.start < noun.start), None)
+    """Return whether what was read as a noun may be an adjective before one, or a verb of what stands before it."""
+    before, after = _neighbours(noun, words)
+    if before is not None and (before.text.lower(), noun.text.lower()) in IDIOMS:
+        return after is None or after.tag != "N"
+    num_uses = lexicon.num_uses(noun.lemma, "noun")
+    if before is not None and before.tag == "N" and lexicon.num_uses(noun.lemma, "adverb") > num_uses:
+        return after is None or after.tag == "Z"  # "with birds overhead."
     if after is None:
         return False
+    if noun.is_plural and 3 * lexicon.num_uses(noun.lemma, "verb") > num_uses:
+        earlier = [word for word in words if word.start < noun.start and word.tag not in ("A", "N")]
+        if earlier and earlier[-1].text.lower() in ("a", "an", "another", "each", "every"):
+            return after.tag not in ("V", "X")  # "a feline approaches"
+    senses = lexicon.senses(noun.lemma, "noun")
+    is_thing = not senses or lexicon.domain(senses[0][0]) in THINGS
     # "gulls flock around", "the river winds between": no two nouns stand like this
     is_verb_form = before is not None and before.tag == "N" and (before.is_plural or noun.is_plural)
     if is_verb_form and after.tag in ("P", "D", "R", "T", "Z"):
-        return lexicon.has(noun.lemma, "verb")
-    return after.tag == "N" and lexicon.has(noun.lemma, "adjective")
+        is_likely = not is_thing or 3 * lexicon.num_uses(noun.lemma, "verb") >= num_uses
+        return lexicon.has(noun.lemma, "verb") and is_likely
+    if noun.is_plural and before is not None and (before.tag in ("N", "O") or before.lemma in ("one", "other")):
+        num_verbs = lexicon.num_uses(noun.lemma, "verb")  # "one attacks and wins", "one smokes a pipe"
+        if num_verbs and (after.tag == "D" or (after.tag not in ("V", "X") and num_verbs > num_uses)):
+            return True
+    if after.tag != "N" or not lexicon.has(noun.lemma, "adjective"):
+        return False
+    num_adjectives = lexicon.num_uses(noun.lemma, "adjective")
+    return not is_thing or (num_adjectives > 0 and 2 * num_adjectives >= num_uses)
 
 
 def _supported_by_compounds(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> set[int]:
@@ -235,6 +315,18 @@ def _supported_by_compounds(words: Sequence[Word], inputs: Inputs, lexicon: Lexi
         if inputs.texts_with_lemma(compound.lemma):
             found |= {words[place].start for place in compound.places}
     return found
+
+
+def _retelling_words(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> frozenset[str]:
+    """Return the nouns that may stand for those nouns of the inputs that a summary does not have itself."""
+    said = {lemma for word in words for lemma in (word.lemma, word.text.lower())}
+    missing = {
+        (word.lemma, word.kind)
+        for text in inputs.texts
+        for word in text
+        if word.kind == "verb" or (word.kind == "noun" and word.lemma not in said and _is_content(word))
+    }
+    return frozenset().union(*(retelling_words(lexicon, lemma, kind) for lemma, kind in missing))
 
 
 def _coverage(words: Sequence[Word], inputs: Inputs, lexicon: Lexicon) -> tuple[float, tuple[str, ...]]:

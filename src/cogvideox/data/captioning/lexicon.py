@@ -7,10 +7,11 @@ Source: WordNet 3.1, Princeton University (Fellbaum 1998), in the npm package wo
 import functools
 import io
 import os
+import re
 import tarfile
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +31,7 @@ WORDNET = NpmPackage(
     sha256="9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
     what="the words that captions are checked with",
 )
-FORM = 1
+FORM = 2
 """Of the compiled file; another one is made anew."""
 DOMAINS = [
     "adj.all",
@@ -88,9 +89,10 @@ NUM_UNCOUNTED_SENSES = 2
 _FILES: dict[str, PartOfSpeech] = {"noun": "noun", "verb": "verb", "adj": "adjective", "adv": "adverb"}
 _RELATIONS = {"@": "more_general", "@i": "more_general", "&": "similar", "$": "similar"}
 _WORD_RELATIONS = {"+": "derived", "\\": "derived", "<": "derived", "!": "opposite"}
+_GLOSS_WORD = re.compile(r"[a-z]{3,}")
 _ARRAYS = ("entry_lemma", "entry_pos", "entry_start", "sense_synset", "sense_count", "synset_domain", "word")
 _ARRAYS += ("word_start", "more_general", "more_general_start", "similar", "similar_start")
-_ARRAYS += ("derived", "derived_start", "opposite", "opposite_start")
+_ARRAYS += ("derived", "derived_start", "opposite", "opposite_start", "defining", "defining_start")
 
 
 class Lexicon:
@@ -108,6 +110,7 @@ class Lexicon:
         self.usual_senses = functools.cache(self._usual_senses)
         self.broader = functools.cache(self._broader)
         self.num_uses = functools.cache(self._num_uses)
+        self.defining_nouns = functools.cache(self._defining_nouns)
 
     def __contains__(self, lemma: str) -> bool:
         return lemma in self._entries
@@ -168,6 +171,15 @@ class Lexicon:
     def similar(self, synset: int) -> tuple[int, ...]:
         """Return the adjectives of the same cluster, or the verbs of the same group."""
         return self._row("similar", synset)
+
+    def _defining_nouns(self, synset: int) -> frozenset[str]:
+        """Return the words of a synset's definition that are nouns as a rule: "tram" and "passenger"."""
+        words = (str(self._lemmas[number]) for number in self._row("defining", synset))
+        return frozenset(
+            word
+            for word in words
+            if self.has(word, "noun") and self.num_uses(word, "noun") >= self.num_uses(word, "verb")
+        )
 
     def _broader(self, synset: int) -> dict[int, int]:
         """Return all synsets above this one, itself included, and by how many steps."""
@@ -281,16 +293,28 @@ def _read_senses(
     return entries, counts
 
 
+def _defining_forms(gloss: str) -> Iterator[str]:
+    """Yield the words of a definition without its examples, each also as the singular that it may be a plural of."""
+    for word in _GLOSS_WORD.findall(gloss.split('; "')[0].lower()):
+        yield word
+        for ending, singular in (("ies", "y"), ("es", ""), ("s", "")):
+            if word.endswith(ending) and not word.endswith("ss"):
+                yield word.removesuffix(ending) + singular
+
+
 def _read_synsets(
     synsets: list[tuple[str, str]], numbers: dict[tuple[str, str], int], ids: dict[str, int]
 ) -> dict[str, NDArray[np.generic]]:
     """Return the domain, the words and the relations of each synset."""
     kinds = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}
-    names = ("word", *dict.fromkeys(_RELATIONS.values()), *dict.fromkeys(_WORD_RELATIONS.values()))
+    names = ("word", "defining", *dict.fromkeys(_RELATIONS.values()), *dict.fromkeys(_WORD_RELATIONS.values()))
     rows: dict[str, list[list[int]]] = {name: [[] for _ in synsets] for name in names}
     domains, pointers = [], []
-    for number, (_, line) in enumerate(synsets):
-        fields = line.split(" | ")[0].split()
+    for number, (kind, line) in enumerate(synsets):
+        data, _, gloss = line.partition(" | ")
+        fields = data.split()
+        if kind in ("noun", "verb"):
+            rows["defining"][number] = sorted({ids[form] for form in _defining_forms(gloss) if form in ids})
         domains.append(int(fields[1]))
         num_words = int(fields[3], 16)
         words = [word.split("(")[0].lower() for word in fields[4 : 4 + 2 * num_words : 2]]

@@ -56,7 +56,7 @@ NEAR_SYNONYMS: tuple[str, ...] = tuple(
     tail rear
     shard fragment piece bit
     flashlight torch lantern
-    truck engine vehicle van
+    truck engine vehicle
     sidewalk curb
     lawn grass field
     helmet headgear
@@ -83,8 +83,6 @@ NEAR_SYNONYMS: tuple[str, ...] = tuple(
     rope cord line
     stick rod pole
     basket hamper
-    bench seat
-    chair seat
     bed mattress
     blanket quilt
     towel cloth
@@ -200,7 +198,6 @@ NEAR_SYNONYMS: tuple[str, ...] = tuple(
     dough batter
     present gift
     rubbish trash garbage
-    paper sheet
     surface floor
     fence railing
     stair staircase stairway stairs step
@@ -214,6 +211,93 @@ NEAR_SYNONYMS: tuple[str, ...] = tuple(
     leaf foliage
     bush shrub
     flower blossom bloom
+    sweater pullover jumper jersey cardigan
+    pants trousers slacks
+    gown dress
+    spectacles goggles
+    purse handbag
+    bin can
+    sheet bedsheet linen
+    cover blanket
+    pillow cushion
+    lorry truck
+    van minivan
+    scooter motorbike moped
+    wagon carriage
+    policeman policewoman police cop
+    mailman postman
+    lumberjack logger woodcutter
+    ranger warden
+    clerk cashier
+    magician performer wizard
+    grandmother grandma granny
+    grandfather grandpa granddad
+    elderly senior
+    audience crowd
+    team squad
+    brook stream
+    creek brook
+    sea water
+    waterfall cascade falls
+    ledge shelf
+    ridge crest
+    soil mud dirt
+    sand dune
+    flame blaze fire inferno
+    spark ember
+    mist vapor steam
+    smoke fumes
+    snowstorm blizzard
+    downpour rain shower
+    thunderstorm storm
+    plant vegetation greenery
+    blossom bud
+    claw talon
+    fur coat
+    feather plumage
+    horn antler
+    beak mouth
+    cocoa chocolate
+    beer ale
+    noodle spaghetti pasta
+    stew soup
+    spoon ladle scoop
+    jug pitcher
+    tin can
+    bucket pail
+    barrel cask
+    wrench spanner
+    axe hatchet
+    screen monitor
+    headphone headset earphone
+    wire cable cord
+    string cord
+    twine string
+    yarn wool
+    label tag
+    notebook pad
+    comic magazine
+    magazine newspaper
+    stall kiosk
+    bookcase bookshelf shelf
+    cupboard cabinet
+    armchair chair
+    balcony terrace
+    porch veranda
+    hut shack cabin
+    steeple spire
+    road highway
+    crossing intersection
+    bend curve
+    sidewalk pavement
+    clearing glade
+    gym gymnasium
+    court gym
+    referee umpire judge
+    laboratory lab
+    attic loft
+    harbour pier
+    quay pier
     walk stroll stride wander amble
     run sprint race dash rush jog
     jump leap hop bound
@@ -392,9 +476,295 @@ MORE_GENERAL: dict[str, str] = by_line(
     team: teammate player
     piano: instrument pianist
     stethoscope: doctor
+    sneaker: trainer shoe
+    boot: shoe
+    goggles: glasses
+    outfit: clothes clothing attire garment
+    costume: clothes clothing attire garment
+    suitcase: luggage baggage
+    crate: box case
+    rag: cloth
+    ambulance: vehicle
+    tractor: vehicle
+    wagon: cart car
+    carriage: cart car
+    deck: ship
+    motorcyclist: biker rider
+    policeman: officer
+    policewoman: officer
+    police: officer
+    cop: officer
+    mover: worker
+    fishmonger: vendor seller
+    painter: artist
+    sculptor: artist
+    cellist: musician
+    violinist: musician
+    pianist: musician
+    drummer: musician
+    guitarist: musician
+    accordionist: musician
+    harpist: musician
+    ranger: keeper
+    warden: keeper
+    zookeeper: keeper
+    guard: security
+    toddler: child
+    audience: public
+    crowd: public
+    team: side
+    squad: side
+    rainforest: forest
+    valley: land
+    twig: branch stick
+    reed: grass
+    moss: grass
+    shrub: hedge
+    hound: dog
+    calf: young
+    lamb: young
+    foal: young
+    cub: young
+    chick: young
+    hoof: foot
+    cub: baby
+    meal: food
+    snack: food
+    cocktail: drink
+    beer: drink
+    ale: drink
+    juice: drink
+    dessert: sweet
+    loaf: bread
+    steak: meat
+    fish: seafood
+    pastry: bread
+    kettle: pot
+    jar: container
+    torch: burner
+    saw: blade
+    sword: blade
+    string: line
+    cord: line
+    twine: thread
+    string: thread
+    yarn: thread
+    wool: thread
+    rope: line
+    strap: band
+    ribbon: band
+    note: paper
+    notebook: book
+    pad: book
+    comic: book
+    magazine: book
+    poster: print picture
+    portrait: painting picture
+    drawing: sketch
+    easel: stand
+    stall: stand booth
+    kiosk: stand booth
+    counter: bar
+    shelf: rack
+    stool: seat
+    armchair: seat
+    chair: seat
+    sofa: seat
+    staircase: step
+    ladder: step
+    shed: hut
+    stable: barn
+    farmhouse: house home
+    cottage: home
+    cabin: home
+    apartment: home
+    skyscraper: tower
+    ruin: remains
+    wall: barrier
+    fence: barrier
+    railing: barrier
+    gate: barrier
+    alley: street
+    bend: corner
+    curve: corner
+    playground: park
+    gym: hall
+    stadium: field
+    rink: ice
+    hoop: net
+    goal: net
+    coach: trainer
+    opponent: defender
+    workshop: studio
+    workshop: factory
+    factory: plant
+    office: room
+    studio: room
+    attic: room
+    loft: room
+    classroom: room
+    platform: stage
+    station: stop
+    harbour: dock
+    pier: dock
+    quay: dock
+    pier: dock
+    sheet: paper
+    bench: seat
+    sit: seat
+    stool: seat
+    repair: mechanic
+    eat: food meal
+    feed: food
+    wheat: stalk
+    corn: stalk
+    mail: postman
+    tea: cup mug drink
+    cocoa: cup mug drink
+    juice: glass
+    astronomer: observatory
+    telescope: observatory
+    diver: scuba
+    painter: studio
+    potter: studio
+    sculptor: studio
+    forklift: machine vehicle truck
+    motorcycle: machine
+    bulldozer: machine
+    excavator: machine
+    tractor: machine
+    snowplow: machine
+    loom: machine
+    write: note
+    razor: blade
+    knife: blade
+    sword: blade
+    scissors: blade
+    snowstorm: blizzard
+    hall: auditorium
+    pizzeria: restaurant
+    jar: glass
+    notebook: paper
+    newspaper: paper
+    letter: paper
+    banknote: cash money
+    photograph: camera
+    barber: salon
+    hairdresser: salon
+    husband: couple spouse
+    wife: couple spouse
+    pipe: smoke
+    cigarette: smoke
+    van: vehicle traffic
+    pier: harbor harbour port waterfront
+    dock: harbor harbour port waterfront
+    wharf: harbor harbour port waterfront
+    jetty: harbor harbour waterfront
+    ship: sea port
+    sailboat: sea yacht
+    sailor: crew sea
+    surfer: sea ocean wave
+    wave: sea ocean surf
+    stream: bank shore
+    pond: bank shore
+    lake: bank
+    lighthouse: sea coast beacon
+    snowball: snow
+    snowman: snow
+    snowplow: snow plow
+    ash: smoke
+    rubble: debris
+    letter: envelope mail post
+    parcel: mail post
+    bus: vehicle passenger
+    train: passenger carriage
+    tram: streetcar passenger vehicle
+    driver: passenger
+    barista: cafe coffeehouse
+    espresso: cafe
+    waiter: diner guest restaurant meal
+    waitress: diner guest restaurant meal
+    customer: guest diner
+    climber: mountaineer mountain
+    cliff: wall
+    barn: farm
+    shepherd: master livestock
+    sheep: livestock
+    cow: livestock
+    dentist: doctor patient
+    nurse: patient
+    doctor: patient
+    engineer: technician
+    tablet: computer device
+    laptop: device
+    phone: device
+    croissant: pastry
+    accordion: squeezebox
+    drummer: band
+    guitarist: band
+    hedge: bush
+    robot: machine
+    truck: load cargo
+    container: cargo load freight
+    crane: hoist
+    beam: girder
+    target: bullseye
+    mirror: reflection
+    gun: weapon
+    bow: weapon
+    bride: newlywed
+    rose: blossom bloom
+    petal: blossom
+    tulip: blossom
+    rice: grain
+    nut: snack
+    cookie: snack treat
+    biscuit: snack treat
+    bone: treat
+    carrot: nose
+    vine: grape
+    vineyard: grape vine
+    harvest: crop
+    tailor: clothes garment
+    cloth: fabric textile
+    laundry: clothes washing
+    jeans: clothes
+    sock: clothes
+    desk: office
+    blackboard: classroom school
+    pupil: school classroom
+    bed: bedroom
+    stove: kitchen
+    sink: kitchen
+    oven: kitchen
+    tent: camp campsite
+    campfire: camp campsite
+    shelf: store
+    stage: audience
+    concert: audience music
+    tractor: farm field
+    hay: farm
+    bee: hive
+    beekeeper: hive bee
+    horse: stable
+    runner: race athlete
+    swimmer: athlete
+    skier: athlete slope
+    gymnast: athlete
+    boxer: athlete
     """
 )
 """Words that an input word allows and that WordNet has not above it."""
+
+NOT_ALLOWED: dict[str, str] = by_line(
+    """
+    boy: man
+    kayak: canoe
+    candle: lamp
+    hedge: fence
+    """
+)
+"""Words that WordNet has above an input word and that say something else of what can be seen."""
 
 PRONOUNS: dict[str, str] = {
     "he him his himself": "man boy guy male person",

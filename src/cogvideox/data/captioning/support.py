@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cogvideox.data.captioning.lexicon import Lexicon, PartOfSpeech
-from cogvideox.data.captioning.near_words import MORE_GENERAL, NEAR_SYNONYMS, PRONOUNS
+from cogvideox.data.captioning.near_words import MORE_GENERAL, NEAR_SYNONYMS, NOT_ALLOWED, PRONOUNS
 from cogvideox.data.captioning.tagging import Word, lemmas_of
-from cogvideox.data.captioning.words import FUNCTION_TAGS
+from cogvideox.data.captioning.words import FUNCTION_TAGS, GENDERED
 
 SAME, SYNONYM, GENERAL = 0, 1, 2
 """How near a word is to the one that allows it."""
@@ -66,7 +66,47 @@ def allowed_words(lexicon: Lexicon, lemma: str, pos: PartOfSpeech) -> Mapping[st
     if pos == "noun":
         add(_heads(lexicon, lemma), GENERAL)
         add((name for name in ("woman", "man") if lemma.endswith(name) and len(lemma) > len(name) + 2), GENERAL)
+    for word in NOT_ALLOWED.get(lemma, "").split():
+        found.pop(word, None)
     return found
+
+
+THINGS = frozenset(
+    f"noun.{name}"
+    for name in (
+        "artifact",
+        "animal",
+        "person",
+        "food",
+        "plant",
+        "object",
+        "body",
+        "substance",
+        "phenomenon",
+        "group",
+        "location",
+    )
+)
+"""WordNet's domains of what can be seen."""
+_NUM_DEFINED_SENSES, _NUM_THING_SENSES = 2, 4
+
+
+@functools.lru_cache(maxsize=100_000)
+def retelling_words(lexicon: Lexicon, lemma: str, pos: PartOfSpeech) -> frozenset[str]:
+    """Return nouns that a free retelling may have in the place of a word, or for what goes with a verb.
+
+    These are what a rarer sense of the word is a kind of, and the nouns that define it: "mountain" for a volcano,
+    "passengers" of a tram, "food" where somebody feeds birds.
+    """
+    if pos == "verb":
+        synsets = [synset for synset, _ in lexicon.senses(lemma, pos)[:_NUM_DEFINED_SENSES]]
+        return frozenset().union(*(lexicon.defining_nouns(synset) for synset in synsets))
+    synsets = [synset for synset, _ in lexicon.senses(lemma, "noun") if lexicon.domain(synset) in THINGS]
+    found = set().union(*(lexicon.defining_nouns(synset) for synset in synsets[:_NUM_DEFINED_SENSES]))
+    for synset in synsets[:_NUM_THING_SENSES]:
+        for higher in lexicon.broader(synset):
+            found |= {word for word in lexicon.words(higher) if _is_usual(lexicon, word, "noun", higher)}
+    return frozenset(found) - set(NOT_ALLOWED.get(lemma, "").split())
 
 
 def _heads(lexicon: Lexicon, lemma: str) -> list[str]:
@@ -132,6 +172,8 @@ class Inputs:
         self.lemmas: set[str] = set()
         """Of the texts themselves, of all kinds."""
         self._nouns: set[str] = set()
+        self._only_by_other_kinds: dict[str, bool] = {}
+        """Lemma -> whether only synonyms of verbs and adjectives allow it."""
         for index, words in enumerate(self.texts):
             for word in words:
                 self._add(index, word)
@@ -156,6 +198,12 @@ class Inputs:
             self._nouns.add(word.lemma)
         if word.kind not in ("other", "number"):
             self._allow(index, word.lemma, word.kind)
+        if word.kind in ("verb", "adjective"):  # that may be wrong: "a demolished building"
+            nouns = lemmas_of(word.text.lower(), "noun", self._lexicon)[:1]
+            for noun in nouns:
+                num_uses = self._lexicon.num_uses(noun, "noun")
+                if word.text[0].isupper() or num_uses >= self._lexicon.num_uses(word.lemma, word.kind):
+                    self._allow(index, noun, "noun")
         form = word.text.lower()
         if word.is_plural and self._lexicon.has(form, "noun"):  # "glasses" are more than a glass
             self._allow(index, form, "noun")
@@ -166,9 +214,13 @@ class Inputs:
                         self._allow(index, lemma, kind)
 
     def _allow(self, index: int, lemma: str, pos: PartOfSpeech) -> None:
+        things = {lemma, *MORE_GENERAL.get(lemma, "").split(), *_parts(lemma)}
+        things |= self._lexicon.derived(lemma, self._lexicon.usual_senses(lemma, pos))
         for allowed, nearness in allowed_words(self._lexicon, lemma, pos).items():
             row = self._allowed.setdefault(allowed, {})
             row[index] = min(nearness, row.get(index, nearness))
+            is_other = pos != "noun" and allowed not in things
+            self._only_by_other_kinds[allowed] = self._only_by_other_kinds.get(allowed, True) and is_other
 
     def texts_with(self, word: Word) -> Mapping[int, int]:
         """Return the texts that allow a word, and how near their words are; empty if none does."""
@@ -183,6 +235,19 @@ class Inputs:
     def texts_with_lemma(self, lemma: str) -> Mapping[int, int]:
         """Return the texts that allow a lemma, as `texts_with`."""
         return self._allowed.get(lemma, {})
+
+    def allows_thing(self, noun: Word) -> bool:
+        """Return whether a noun is allowed as a thing, not only as what a verb or an adjective may be called too."""
+        lemmas = (noun.lemma, noun.text.lower())
+        known = [lemma for lemma in lemmas if lemma in self._allowed]
+        return not known or any(lemma in self.lemmas or not self._only_by_other_kinds.get(lemma) for lemma in known)
+
+    def has_only_ungendered_people(self) -> bool:
+        """Return whether persons are named and nothing says whether they are men or women."""
+        if not self.texts_with_lemma("person"):
+            return False
+        words = {form for words in self.texts for word in words for form in (word.lemma, word.text.lower())}
+        return not words & GENDERED
 
     def _reached(self, word: Word) -> dict[int, int]:
         """Look from the other side: what the word is made of, and what a verb is a way of doing."""

@@ -209,7 +209,7 @@ def _guessed_readings(lower: str) -> dict[str, tuple[float, str]]:
         return {"V": (-0.5, lower.removesuffix("ing")), "A": (-1.5, lower), "N": (-1.5, lower)}
     if lower.endswith("ed"):
         return {"V": (-0.5, lower.removesuffix("ed")), "A": (-0.7, lower)}
-    if lower.endswith(("able", "ible", "ful", "less", "ous", "ish", "like")):
+    if lower.endswith(("able", "ible", "ful", "less", "ous", "ish", "like")) and not lower.endswith("fish"):
         return {"A": (-0.2, lower), "N": (-2.0, lower)}
     lemma = lower[:-1] if lower.endswith("s") and not lower.endswith("ss") else lower
     return {"N": (-0.2, lemma), "A": (-2.0, lower), "V": (-2.5, lemma)}

@@ -147,6 +147,9 @@ FRAMING = _words(
 )
 """Nouns and other words about the picture and not of it; they are not looked up in the inputs."""
 
+FRAMING_OR_THING = _words("camera stage screen lens pan")
+"""Of these: what is a thing in the picture if it is not "the" one."""
+
 LIGHT_VERBS = _words(
     """
     be have do begin start continue appear seem show remain go come make take use become get let keep reveal
@@ -178,6 +181,9 @@ SOFT_DOMAINS = _words(
 )
 """WordNet's domains of nouns that name no thing: other ones than those of the inputs invent nothing."""
 
+MONEY = _words("coin banknote bill cash money wallet cheque check ticket")
+"""Things, though WordNet has them as what somebody owns or owes."""
+
 SOFT_NOUNS = _words(
     """
     conversation talk chat speech discussion applause cheer greeting laughter gesture expression performance
@@ -190,16 +196,50 @@ SOFT_NOUNS = _words(
     training competition contest shot blow burst touch weather time-lapse timelapse winner leader champion loser
     performer participant competitor member colony flock herd pack swarm cluster bunch stack pile heap
     collection sample finding experiment duty crew squad troupe guest host
+    symbol adjustment score production storage reward trail gear equipment remains remainder product goods item
+    material content load cargo belongings care victory win defeat love joy delight help assistance company order
+    guidance direction instruction signal repair finish arrival departure journey lap treat attempt search chase
+    hunt fight duel ceremony service job project chore process
     """
 )
 """Other nouns of this kind."""
 
 BODY_PARTS = _words(
     """
-    hand arm head face eye body foot leg finger hair shoulder knee mouth palm fist
+    hand arm head face eye body foot leg finger hair shoulder knee mouth palm fist nose ear neck cheek chin lip toe
+    thumb wrist elbow chest waist lap
     """
 )
 """Whoever acts has them: no invented objects if the inputs have a person."""
+
+POSSESSIVES = _words("his her its their my our your")
+"""What stands before a noun, though some of them may stand alone too."""
+
+ROLES = _words(
+    """
+    resident visitor passenger friend neighbor neighbour companion helper assistant apprentice colleague craftsman
+    craftsperson tradesman tradesperson artisan handyman repairman technician employee staff worker attendant diner
+    traveler traveller newcomer owner master villager local citizen inhabitant onlooker passerby bystander athlete
+    sportsman sportswoman player professional expert specialist enthusiast amateur newlywed lover relative
+    """
+)
+"""What somebody is to others, or in general: no invention if the inputs have a person."""
+
+ANYBODY = _words("man woman person boy girl child kid adult lady guy figure teenager youth")
+"""Who may be anybody of a trade."""
+
+GENDERED = _words(
+    "man woman boy girl lady gentleman guy he him his himself she her hers herself mother father son daughter husband "
+    "wife bride groom king queen grandmother grandfather brother sister waiter waitress"
+)
+"""Words that say whether somebody is a man or a woman."""
+
+_IDIOMS = """
+on-board on-foot at-home next-door by-hand in-love at-work in-line in-place at-rest in-hand in-turn on-display on-duty
+on-top in-flight on-fire in-motion in-bloom by-side in-time at-ease on-guard in-use
+"""
+IDIOMS = frozenset(tuple(pair.split("-")) for pair in _IDIOMS.split())
+"""Prepositions and nouns that name no thing together."""
 
 DANGLING = _words(
     """

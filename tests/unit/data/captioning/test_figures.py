@@ -5,6 +5,7 @@ import math
 import pytest
 
 from captioning_cases import ERROR_KINDS, ErrorKind, closed_cuts, faithful_cases, planted
+from captioning_held_out import SEEN, UNSEEN, with_noun
 from captioning_paraphrases import RETOLD
 from cogvideox.data.captioning.checks import SUSPECT, is_suspect, suspect_figures
 from cogvideox.data.captioning.figures import CaptionFigures, measure_text
@@ -53,6 +54,48 @@ def test_faithful_summaries_are_not_suspect() -> None:
         assert sum(alarms) <= 0.05 * len(cases), name
     retold = [measure(text, frames, short) for short, frames, summaries in RETOLD for text in summaries]
     assert sum(bool(suspect_figures(vars(figure))) for figure in retold) <= 0.2 * len(retold)
+
+
+def test_wrong_nouns_of_held_out_subjects_are_found() -> None:
+    for subjects, least in ((SEEN, 0.96), (UNSEEN, 0.93)):
+        for kind in ("siblings", "unrelated"):
+            figures = [
+                measure(with_noun(one.close, old, new), one.frames, one.short)
+                for one in subjects
+                for old, new in getattr(one, kind)
+            ]
+            assert sum(figure.novel_nouns > 0 for figure in figures) >= least * len(figures), kind
+        assert not any(measure(one.close, one.frames, one.short).novel_nouns for one in subjects)
+    retold = [measure(one.retold, one.frames, one.short) for one in SEEN]
+    assert sum(figure.novel_nouns > 0 for figure in retold) <= 0.05 * len(retold)
+
+
+def test_a_property_of_a_man_may_be_that_of_a_smith_unless_both_are_there() -> None:
+    summary = "A bearded blacksmith stands at an anvil."
+    apart = ("A bearded man stands at an anvil.", "The blacksmith lifts a hammer.")
+    assert measure(summary, apart, "").misbound == 0
+    assert measure(summary, ("A blacksmith stands at an anvil beside a bearded man.",), "").misbound > 0
+
+
+@pytest.mark.parametrize(
+    ("summary", "frames", "words"),
+    [
+        # read as a verb by the tagger, though only a noun can stand there
+        ("A man carries his telescope to a house.", "A man carries his satchel to a house.", ("telescope",)),
+        ("A woman puts on a pair of rubber drums.", "A woman puts on a pair of rubber boots.", ("drums",)),
+        ("A bus stops below a palm tree.", "A bus stops below a maple tree.", ("palm",)),
+        ("A couple walks into a birch forest.", "A couple walks into a pine forest.", ("birch",)),
+        ("A boy stands on a stage.", "A boy stands on a bridge.", ("stage",)),
+        ("The camera shows a boy on a bridge.", "A boy stands on a bridge.", ()),
+        # "sweep" is "broom" as a verb only
+        ("A lamp hangs beside a broom.", "A lamp hangs beside a net, and its beam sweeps over the sea.", ("broom",)),
+        ("A tram stops, and passengers get out.", "A tram stops, and people get out.", ()),
+        ("A mountain stands behind a house.", "A volcano stands behind a house.", ()),
+        ("When a dog approaches, the cat runs.", "A cat runs as a dog comes closer.", ()),
+    ],
+)
+def test_things_are_known_by_what_can_stand_there(summary: str, frames: str, words: tuple[str, ...]) -> None:
+    assert measure(summary, (frames,), "").found.get("novel_nouns", ()) == words
 
 
 @pytest.mark.parametrize(

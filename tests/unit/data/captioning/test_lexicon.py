@@ -25,6 +25,8 @@ def test_what_is_above_and_beside_a_word(lexicon: Lexicon) -> None:
     assert {"dog", "animal", "mammal", "object"} <= above and "cat" not in above
     assert "runner" in lexicon.derived("run", lexicon.usual_senses("run", "verb"))
     assert "closed" in lexicon.opposites("open", lexicon.usual_senses("open", "adjective"))
+    ((tram, _), *_) = lexicon.senses("tram", "noun")
+    assert "passenger" in lexicon.defining_nouns(tram) and "the" not in lexicon.defining_nouns(tram)
     assert lexicon.domain(dog) == "noun.animal" and lexicon.parts_of_speech("xyzzy") == ()
 
 
