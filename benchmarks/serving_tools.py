@@ -24,6 +24,7 @@ Role = Literal["supervisor", "api", "worker", "engine", "decoder", "other"]
 StoreKind = Literal["sqlite", "postgresql"]
 STORE_KINDS: tuple[StoreKind, ...] = ("sqlite", "postgresql")
 MARK = "COGVIDEOX_BENCHMARK"
+TESTS = Path(__file__).parent.parent / "tests"
 MODULES: dict[str, Role] = {
     "cogvideox.serving.api_main": "api",
     "cogvideox.serving.worker_main": "worker",
@@ -247,6 +248,7 @@ def store_of(kind: StoreKind, folder: Path) -> Iterator[tuple[str, Any]]:
     if kind == "sqlite":
         yield f"sqlite:///{folder}/jobs.sqlite3", None
         return
+    sys.path.insert(0, str(TESTS))
     from tests.postgres_server import postgres_server
 
     with postgres_server() as server:

@@ -2,6 +2,11 @@
 
 import contextlib
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -88,6 +93,41 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
             http.close()
             running.should_exit = True
             thread.join(10)
+
+
+_APART = """
+import sys
+from pathlib import Path
+from cogvideox.serving.api import ApiSettings
+from cogvideox.serving.api.run import run_api
+from cogvideox.serving.files import DiskFloor
+from cogvideox.serving.job import QueueLimits
+folder, port = sys.argv[1], int(sys.argv[2])
+queue, floor = QueueLimits(max_queued=0, max_queued_per_owner=0), DiskFloor(min_free_bytes=0, min_free_share=0)
+url = f"sqlite:///{folder}/jobs.sqlite3"
+run_api(ApiSettings(store_url=url, data_dir=Path(folder), port=port, floor=floor, queue=queue))
+"""
+
+
+@contextlib.contextmanager
+def served_apart(folder: Path) -> Iterator[tuple[int, int]]:
+    """Serve in a process of its own, and give its port and id: nothing that a test does holds it up."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", _APART, str(folder), str(port)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            end_s = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5).status_code == 200:
+                        break
+                assert process.poll() is None and time.monotonic() < end_s
+                time.sleep(0.05)
+            yield port, process.pid
+        finally:
+            process.send_signal(signal.SIGKILL)
 
 
 def picture(width: int = 40, height: int = 30, kind: str = "PNG", **more: Any) -> bytes:

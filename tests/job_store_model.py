@@ -1,6 +1,7 @@
 """What a job store is to do, in its simplest form, and jobs to try it with."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,10 @@ class ModelJob:
     created_s: float
     state: str = "queued"
     attempt: int = 0
+    max_attempts: int = MAX_ATTEMPTS
+    step: int = 0
     num_crashes: int = 0
+    crash_step: int = -1
     token: str | None = None
     lease_until_s: float = 0
     not_before_s: float = 0
@@ -52,7 +56,15 @@ class ModelJob:
 
     def end(self, state: str, now_s: float, code: str | None = None) -> str:
         self.state, self.error_code, self.expires_s = state, code, now_s + RETENTION_S
+        self.files.pop("checkpoint", None)
         return "canceled" if code == "canceled" else state
+
+    def crash(self) -> None:
+        if self.step > self.crash_step:
+            self.crash_step, self.num_crashes = self.step, 1
+            self.max_attempts += 1
+        else:
+            self.num_crashes += 1
 
     def requeue(self, not_before_s: float) -> str:
         self.state, self.token, self.not_before_s = "queued", None, not_before_s
@@ -67,6 +79,7 @@ class Model:
     keys: dict[tuple[str, str], tuple[str, str, float]] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
     turn: int = 0
+    tallies: Counter[str] = field(default_factory=Counter)
 
     def queued(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.state == "queued"]
@@ -100,12 +113,16 @@ class Model:
             is_late = job.is_live and job.created_s + DEADLINE_S < now_s
             if not is_silent and not is_late:
                 continue
-            job.num_crashes += is_silent
+            if is_silent:
+                job.crash()
+                self.tallies.update(["lease_lost", "attempts:lease_lost"])
+            elif job.state == "in_progress":
+                self.tallies["attempts:timeout"] += 1
             if job.is_cancel_requested:
                 outcomes[job.id] = job.end("failed", now_s, "canceled")
             elif is_late:
                 outcomes[job.id] = job.end("failed", now_s, "timeout")
-            elif job.num_crashes >= 2 or job.attempt >= MAX_ATTEMPTS:
+            elif job.num_crashes >= 2 or job.attempt >= job.max_attempts:
                 outcomes[job.id] = job.end("failed", now_s, "worker_lost")
             else:
                 outcomes[job.id] = job.requeue(now_s)
@@ -124,6 +141,7 @@ class Model:
         return min(ready, key=lambda job: (-job.priority, self.turns[job.owner], job.created_s), default=None)
 
     def claimed(self, job: ModelJob, token: str, now_s: float) -> None:
+        self.tallies["resumes"] += "checkpoint" in job.files
         self.turn += 1
         self.turns[job.owner] = self.turn
         job.state, job.token, job.lease_until_s = "in_progress", token, now_s + LEASE_S
@@ -142,8 +160,9 @@ class Model:
         if (refusal := self.refusal(job_id, token)) is not None:
             return refusal
         if job.is_cancel_requested:
-            return job.end("failed", now_s, "canceled")
-        job.files = {role: file for role, file in job.files.items() if role != "checkpoint"} | dict(files)
+            return self.end_try(job, now_s, "canceled")
+        job.files |= files
+        self.tallies["attempts:completed"] += 1
         return job.end("completed", now_s)
 
     def fail(self, job_id: str, token: str, *, is_retryable: bool, is_crash: bool, delay_s: int, now_s: float) -> str:
@@ -151,20 +170,27 @@ class Model:
         if (refusal := self.refusal(job_id, token)) is not None:
             return refusal
         if job.is_cancel_requested:
-            return job.end("failed", now_s, "canceled")
-        job.num_crashes += is_crash
-        if job.num_crashes >= 2:
-            return job.end("failed", now_s, "worker_lost")
-        if is_retryable and job.attempt < MAX_ATTEMPTS:
+            return self.end_try(job, now_s, "canceled")
+        if is_crash:
+            job.crash()
+        if is_crash and job.num_crashes >= 2:
+            return self.end_try(job, now_s, "worker_lost")
+        if is_retryable and job.attempt < job.max_attempts:
+            self.tallies["attempts:internal"] += 1
             return job.requeue(now_s + delay_s)
-        return job.end("failed", now_s, "internal")
+        return self.end_try(job, now_s, "internal")
+
+    def end_try(self, job: ModelJob, now_s: float, code: str) -> str:
+        self.tallies[f"attempts:{code}"] += 1
+        return job.end("failed", now_s, code)
 
     def release(self, job_id: str, token: str, now_s: float) -> str:
         job = self.jobs[job_id]
         if (refusal := self.refusal(job_id, token)) is not None:
             return refusal
         if job.is_cancel_requested:
-            return job.end("failed", now_s, "canceled")
+            return self.end_try(job, now_s, "canceled")
+        self.tallies["attempts:released"] += 1
         job.attempt -= 1
         return job.requeue(now_s)
 

@@ -57,6 +57,11 @@ class Server:
         with urllib.request.urlopen(f"{self.address}v1/videos/{video_id}", timeout=10) as answer:
             return json.load(answer)
 
+    def prompts(self) -> list[str]:
+        """Return those of all videos, up to a hundred."""
+        with urllib.request.urlopen(f"{self.address}v1/videos?limit=100", timeout=10) as answer:
+            return [video["prompt"] for video in json.load(answer)["data"]]
+
 
 @contextmanager
 def started_browser() -> Iterator[Any]:

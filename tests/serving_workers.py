@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from cogvideox.media.reading import probe_video
 from cogvideox.serving.engine_protocol import EngineSettings
 from cogvideox.serving.files import FileStore
-from cogvideox.serving.job import Job, NewJob, QueueLimits
+from cogvideox.serving.job import FileRef, Job, NewJob, QueueLimits
 from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.process_ties import start_process
 from cogvideox.serving.video_params import VideoParams, params_json
@@ -38,7 +38,7 @@ class Bench:
         self.store = JobStore.open(self.url, limits=QueueLimits(max_queued=0, max_queued_per_owner=0))
         self.files = FileStore(self.folder)
 
-    def submit(self, prompt: str, *, seed: int = 1, **params: Any) -> str:
+    def submit(self, prompt: str, *, seed: int = 1, files: Mapping[str, FileRef] | None = None, **params: Any) -> str:
         values: dict[str, Any] = {"num_frames": 9, "height_px": 32, "width_px": 48, "fps": 8.0, "num_steps": 8}
         values |= {"guidance_scale": 6.0, "prompt": prompt} | params
         new = NewJob(
@@ -48,6 +48,7 @@ class Bench:
             params_digest=f"{prompt}-{seed}",
             seed=seed,
             num_steps=values["num_steps"],
+            files=files or {},
         )
         return self.store.submit(new).job.id
 
@@ -105,6 +106,15 @@ def engine_of(process: subprocess.Popen) -> int:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 1
     return int(children[0])
+
+
+def ready_engine(work: Bench, process: subprocess.Popen) -> int:
+    """Wait until a worker has an engine that can do jobs, and return the number of its process."""
+    end_s = time.monotonic() + 60
+    while not any(worker.pid == process.pid and worker.state == "ready" for worker in work.store.workers()):
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    return engine_of(process)
 
 
 def kill_engine(process: subprocess.Popen) -> None:

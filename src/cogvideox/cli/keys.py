@@ -1,7 +1,6 @@
 """``cogvideox keys``: who may use a server."""
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -9,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cogvideox.cli.output import OK, print_json
+from cogvideox.cli.serving_flags import DAY_S, Flag, StoreFlags
 
 if TYPE_CHECKING:
     from cogvideox.serving.keys import ApiKey, KeyRing
 
-Flag = Annotated[bool, Parameter(negative="")]
-DAY_S = 24 * 3600
+Places = Annotated[StoreFlags, Parameter(name="*", group="Jobs and files")]
+_PLACES = StoreFlags()
 
 
 def new(
@@ -25,8 +25,7 @@ def new(
         list[Literal["generate", "read", "admin", "metrics"]] | None, Parameter(negative="", consume_multiple=True)
     ] = None,
     days: float | None = None,
-    store: str | None = None,
-    data_dir: Path | None = None,
+    places: Places = _PLACES,
     json: Flag = False,
 ) -> int:
     """Make a key and print it; it cannot be shown again.
@@ -41,19 +40,15 @@ def new(
         generate, read, metrics, admin: what it may do (default: generate read).
     days
         How long it is valid (default: until it is revoked).
-    store
-        URL of the store of jobs (default: SQLite in --data-dir).
-    data_dir
-        Folder of the server (default: of this user).
+    places
+        As for serve.
     json
         End standard output with one JSON object.
     """
     if days is not None and not 0 < days < 100_000:
         raise ValueError(f"--days: expected more than 0, got {days}")
     lifetime_s = None if days is None else max(round(days * DAY_S), 1)
-    key, text = _ring(store, data_dir).new(
-        name, owner=owner, scopes=tuple(scope or ("generate", "read")), lifetime_s=lifetime_s
-    )
+    key, text = _ring(places).new(name, owner=owner, scopes=tuple(scope or ("generate", "read")), lifetime_s=lifetime_s)
     if json:
         print_json({"ok": True, "data": _plain(key) | {"key": text}})
         return OK
@@ -62,19 +57,17 @@ def new(
     return OK
 
 
-def list_keys(*, store: str | None = None, data_dir: Path | None = None, json: Flag = False) -> int:
+def list_keys(*, places: Places = _PLACES, json: Flag = False) -> int:
     """List all keys, without what they open with.
 
     Parameters
     ----------
-    store
-        As for keys new.
-    data_dir
-        As for keys new.
+    places
+        As for serve.
     json
         End standard output with one JSON object.
     """
-    keys = _ring(store, data_dir).all()
+    keys = _ring(places).all()
     if json:
         print_json({"ok": True, "data": {"keys": [_plain(key) for key in keys]}})
         return OK
@@ -86,21 +79,19 @@ def list_keys(*, store: str | None = None, data_dir: Path | None = None, json: F
     return OK
 
 
-def revoke(key_id: str, *, store: str | None = None, data_dir: Path | None = None, json: Flag = False) -> int:
+def revoke(key_id: str, *, places: Places = _PLACES, json: Flag = False) -> int:
     """Make a key invalid from now on.
 
     Parameters
     ----------
     key_id
         As keys list shows it.
-    store
-        As for keys new.
-    data_dir
-        As for keys new.
+    places
+        As for serve.
     json
         End standard output with one JSON object.
     """
-    if not _ring(store, data_dir).revoke(key_id):
+    if not _ring(places).revoke(key_id):
         raise ValueError(f"key_id: there is no key {key_id!r}; see cogvideox keys list")
     if json:
         print_json({"ok": True, "data": {"id": key_id}})
@@ -109,18 +100,19 @@ def revoke(key_id: str, *, store: str | None = None, data_dir: Path | None = Non
     return OK
 
 
-def _ring(store: str | None, data_dir: Path | None) -> "KeyRing":
-    from cogvideox.serving.data_folder import default_data_folder, store_url
+def _ring(places: StoreFlags) -> "KeyRing":
     from cogvideox.serving.database import Database
+    from cogvideox.serving.files import keep_files_private
     from cogvideox.serving.job import StoreError
     from cogvideox.serving.keys import KeyRing, kept_pepper
 
-    folder = (data_dir or default_data_folder()).absolute()
+    keep_files_private()
+    place = places.place(needs_shared_folder=True)  # what keys are hashed with is there
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"data directory: {folder}: {error.strerror}; choose another --data-dir") from None
-    return KeyRing(Database(store or store_url(folder)), kept_pepper(folder))
+        raise StoreError(f"data directory: {place.folder}: {error.strerror}; choose another --data-dir") from None
+    return KeyRing(Database(place.url), kept_pepper(place.folder))
 
 
 def _plain(key: "ApiKey") -> dict[str, Any]:

@@ -25,9 +25,10 @@ from cogvideox.cli import (
     serve,
     train,
     verify_parity,
+    webhooks,
     worker,
 )
-from cogvideox.cli.output import exit_code_of, report_error
+from cogvideox.cli.output import NO_READER, discard_output, exit_code_of, has_no_reader, report_error
 
 app = cyclopts.App(
     name="cogvideox",
@@ -93,6 +94,14 @@ keys_app.command(keys.new)
 keys_app.command(keys.list_keys, name="list")
 keys_app.command(keys.revoke)
 app.command(keys_app)
+
+webhooks_app = cyclopts.App(name="webhooks", help="Who is told when videos end.")
+webhooks_app.command(webhooks.new)
+webhooks_app.command(webhooks.list_webhooks, name="list")
+for verb in (webhooks.test, webhooks.enable):
+    webhooks_app.command(verb)
+webhooks_app.command(webhooks.remove, name="rm")
+app.command(webhooks_app)
 app.command(doctor.doctor)
 
 evaluate_app = cyclopts.App(name="evaluate", help="Score a model.")
@@ -110,7 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     errors = Console(stderr=True, highlight=False)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, error_console=errors)
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError) and has_no_reader(sys.stdout):
+            discard_output()
+            sys.exit(NO_READER)
         code = exit_code_of(error)
         report_error(error, code, errors, wants_json=wants_json)
     sys.exit(code if isinstance(code, int) else 0)

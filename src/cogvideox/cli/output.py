@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
+import select
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import cyclopts
 from rich.console import Console
@@ -25,6 +27,8 @@ OUT_OF_MEMORY = 4
 NETWORK = 5
 SERVER_FAILED = 6
 PARTLY_FAILED = 7
+NO_READER = 1
+"""Who read standard output, ``head`` say, has gone: there is nobody to tell anything; as rich does it."""
 INTERRUPTED = 130
 
 CODE_NAMES = {
@@ -69,10 +73,16 @@ def report_error(error: BaseException, code: int, console: Console, *, wants_jso
     """Print the error as one line (a traceback only for a bug) and, if asked for, as JSON on standard output."""
     if code == BUG:
         console.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
-    message = "interrupted" if code == INTERRUPTED else " ".join(str(error).split()) or type(error).__name__
+    message = "interrupted" if code == INTERRUPTED else _told(error)
     console.print(f"error: {message}", markup=False, soft_wrap=True)
     if wants_json:
         print_json({"ok": False, "error": {"code": CODE_NAMES[code], "message": message, "hint": _hint(code)}})
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, cyclopts.UnusedCliTokensError) and error.unused_tokens:
+        return f"nothing is expected here, got {' '.join(error.unused_tokens)!r}; --help says what is"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _hint(code: int) -> str:
@@ -87,6 +97,23 @@ def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object as the last line of standard output."""
     sys.stdout.flush()
     print(json.dumps(value), flush=True)
+
+
+def has_no_reader(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose other end is closed."""
+    try:
+        watch = select.poll()
+        watch.register(stream.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in watch.poll(0))
+    except (OSError, ValueError, AttributeError):  # no file of the system, or no system with polls
+        return False
+
+
+def discard_output() -> None:
+    """Write standard output to nowhere from now on, what is not written yet too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 @contextmanager

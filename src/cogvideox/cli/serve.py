@@ -1,42 +1,48 @@
 """``cogvideox serve``: page, API and workers, nothing else to start."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Literal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
-from cogvideox.cli.output import OK
+from cogvideox.cli.output import OK, discard_output
+from cogvideox.cli.serving_flags import (
+    AccessFlags,
+    ChatFlags,
+    Flag,
+    Hidden,
+    InputFlags,
+    QueueFlags,
+    StoreFlags,
+    StorePlace,
+    WorkerFlags,
+    check_range,
+)
+
+if TYPE_CHECKING:
+    from cogvideox.serving.api.settings import ApiSettings
 
 DEFAULT_PORT = 8000
-
-Flag = Annotated[bool, Parameter(negative="")]
-Hidden = Parameter(show=False)
-"""For tests of what is around an engine."""
+MAX_WORKERS = 1024
+_MAKING, _PLACES, _QUEUE = WorkerFlags(), StoreFlags(), QueueFlags()
+_INPUTS, _ACCESS, _CHAT = InputFlags(), AccessFlags(), ChatFlags()
 
 
 def serve(
     *,
-    model: str = "tiny",
+    making: Annotated[WorkerFlags, Parameter(name="*")] = _MAKING,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
-    data_dir: Path | None = None,
-    store: str | None = None,
-    device: str = "cpu",
-    dtype: str = "auto",
     workers: int = 1,
-    grace: float = 30.0,
-    require_key: Flag = False,
-    insecure_no_auth: Flag = False,
-    allowed_host: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
-    lenient: Flag = False,
-    ray_address: str | None = None,
-    gpus_per_worker: float = 0.0,
-    engine: Annotated[Literal["torch", "fake"], Hidden] = "torch",
-    fake_step: Annotated[float, Hidden] = 0.05,
-    lease: Annotated[float, Hidden] = 60.0,
-    stall: Annotated[float, Hidden] = 60.0,
+    paused: Flag = False,
+    places: Annotated[StoreFlags, Parameter(name="*", group="Jobs and files")] = _PLACES,
+    queue: Annotated[QueueFlags, Parameter(name="*", group="Limits")] = _QUEUE,
+    inputs: Annotated[InputFlags, Parameter(name="*", group="Requests")] = _INPUTS,
+    access: Annotated[AccessFlags, Parameter(name="*", group="Access")] = _ACCESS,
+    chat: Annotated[ChatFlags, Parameter(name="*", group="Prompts")] = _CHAT,
+    ray_address: Annotated[str | None, Parameter(group="Ray")] = None,
+    gpus_per_worker: Annotated[float, Parameter(group="Ray")] = 0.0,
+    hang: Annotated[float, Hidden] = 40.0,
 ) -> int:
     """Serve the page and the API, with a worker, on this machine, until SIGTERM or Ctrl-C. No video is ever lost.
 
@@ -44,122 +50,104 @@ def serve(
 
     Parameters
     ----------
-    model
-        Embedded or pulled model, or checkpoint directory.
+    making, places, queue, inputs, access, chat
+        Flags in groups.
     host
         Address to listen on; any other than this machine's own needs keys (cogvideox keys new).
     port
         Of the page and the API; 0 takes any free one.
-    data_dir
-        Folder for jobs and videos (default: cogvideox in the data folder of this user).
-    store
-        postgresql://USER@HOST/NAME, for workers on several hosts (default: SQLite in --data-dir).
-    device
-        cpu, cuda, cuda:N or mps.
-    dtype
-        auto, float32, bfloat16 or float16.
     workers
         How many, each with its own model in memory; 0 if others join with cogvideox worker.
-    grace
-        Seconds for running videos to end when the service ends.
-    require_key
-        Ask for keys on this machine too.
-    insecure_no_auth
-        Let anybody in who reaches the address.
-    allowed_host
-        Names that the page is called by, behind a proxy say.
-    lenient
-        Take OpenAI's sizes and model names for the nearest ones here.
+    paused
+        Start no worker: videos are listed, canceled and taken, but not made.
     ray_address
         Of a Ray cluster, or local: it places the workers and starts them again.
     gpus_per_worker
         With --ray-address: GPUs that each worker has.
-    engine
-        torch; fake makes no videos, it tries what is around an engine.
-    fake_step
-        Seconds of its steps.
-    lease
-        Seconds without a sign of life after which a job goes to another worker.
-    stall
-        Seconds without progress after which an engine is killed.
+    hang
+        Seconds without an answer after which a process is started anew.
     """
-    from cogvideox.checkpoints.directory import read_configs
     from cogvideox.serving.api.run import listen
     from cogvideox.serving.api.settings import ApiSettings
-    from cogvideox.serving.data_folder import default_data_folder, store_url
-    from cogvideox.serving.engine_protocol import EngineSettings
+    from cogvideox.serving.files import keep_files_private
     from cogvideox.serving.network import is_loopback
     from cogvideox.serving.serving_log import log_as_json
     from cogvideox.serving.supervisor import ServiceSettings, Supervisor
-    from cogvideox.serving.worker import WorkerSettings
 
-    read_configs(model)
-    folder = (data_dir or default_data_folder()).absolute()
-    url = store or store_url(folder)
+    check_range("--workers", workers, least=0, most=MAX_WORKERS)
+    check_range("--hang", hang, least=1)
+    if ray_address is None and gpus_per_worker:
+        raise ValueError("--gpus-per-worker: only with --ray-address; here --device cuda:N chooses the GPU")
+    keep_files_private()
+    place = places.place()
+    is_here = ray_address is None and workers > 0 and not paused
+    worker = making.settings(place, queue.limits, is_here=is_here)
+    chat_settings = chat.settings()
     is_open = not is_loopback(host)
-    needs_key = (require_key or is_open) and not insecure_no_auth
-    if is_open and needs_key:
-        _require_keys(url, folder, host)
-    worker = WorkerSettings(
-        store=url,
-        data_dir=folder,
-        engine=EngineSettings(
-            engine=engine,
-            model=model,
-            device=device,
-            dtype=dtype,
-            cache_folder=folder / "cache",
-            fake_step_s=fake_step,
-        ),
-        grace_s=grace,
-        lease_s=lease,
-        min_stall_s=stall,
-    )
+    needs_key = (access.require_key or is_open) and not access.insecure_no_auth
     listener = listen(host, port)
+    if is_open and needs_key:
+        _require_keys(place, host)
     api = ApiSettings(
-        store_url=url,
-        data_dir=folder,
-        models=(model,),
+        store_url=place.url,
+        data_dir=place.folder,
+        models=(making.model,),
         host=host,
         port=listener.getsockname()[1],
-        allowed_hosts=tuple(allowed_host or ()),
+        allowed_hosts=tuple(access.allowed_host or ()),
         requires_key=needs_key,
-        compatibility="lenient" if lenient else "strict",
+        max_requests_per_minute=queue.max_requests_per_minute,
+        has_remote_fetch=inputs.allow_fetch is not None,
+        fetch_domains=tuple(inputs.allow_fetch or ()),
+        compatibility="lenient" if inputs.lenient else "strict",
+        queue=queue.limits,
+        inputs=inputs.limits,
+        floor=queue.floor,
+        retention_s=queue.retention_s,
+        device_memory_bytes=queue.device_memory_bytes,
+        has_prompts_in_log=access.log_prompts,
+        chat=chat_settings,
     )
-    settings = ServiceSettings(api=api, worker=worker, num_workers=workers)
     log_as_json()
-    console = Console(highlight=False)
-    shown = f"[{host}]" if ":" in host else host
+    with ExitStack() as stack:
+        if ray_address is not None and not paused:
+            from cogvideox.serving.ray_workers import ray_workers
 
-    def tell() -> None:
-        console.print(f"open http://{shown}:{api.port}/", markup=False, soft_wrap=True)
-        console.print(f"jobs and videos are in {folder}; Ctrl-C ends it, nothing is lost", markup=False, soft_wrap=True)
-        console.file.flush()
-
-    if ray_address is not None:
-        from cogvideox.serving.ray_workers import ray_workers
-
-        with ray_workers(ray_address, worker, num_workers=workers, gpus_per_worker=gpus_per_worker):
-            Supervisor(replace(settings, num_workers=0), listener).run(tell)
-        return OK
-    Supervisor(settings, listener).run(tell)
+            placed = ray_workers(ray_address, worker, num_workers=workers, gpus_per_worker=gpus_per_worker)
+            stack.enter_context(placed)
+        settings = ServiceSettings(api=api, worker=worker, num_workers=workers if is_here else 0, hang_s=hang)
+        Supervisor(settings, listener).run(lambda: _tell(api, is_paused=paused))
     return OK
 
 
-def _require_keys(url: str, folder: Path, host: str) -> None:
+def _tell(api: "ApiSettings", *, is_paused: bool) -> None:
+    """Print where the service is; it goes on if nobody reads that."""
+    shown = f"[{api.host}]" if ":" in api.host else api.host
+    lines = [f"open http://{shown}:{api.port}/"]
+    if is_paused:
+        lines.append("paused: no video is made here until it is started without --paused")
+    lines.append(f"jobs and videos are in {api.data_dir}; Ctrl-C ends it, nothing is lost")
+    try:
+        for line in lines:
+            print(line, flush=True)
+    except BrokenPipeError:
+        discard_output()
+
+
+def _require_keys(place: StorePlace, host: str) -> None:
     """Raise ValueError unless there is a key: others than this machine's users reach the host."""
     from cogvideox.serving.files import FileStore
     from cogvideox.serving.job_store import JobStore
     from cogvideox.serving.keys import KeyRing, kept_pepper
 
-    FileStore(folder)
-    store = JobStore.open(url)
+    FileStore(place.folder)
+    store = JobStore.open(place.url)
     try:
-        has_key = KeyRing(store.database, kept_pepper(folder)).has_valid_key()
+        has_key = KeyRing(store.database, kept_pepper(place.folder)).has_valid_key()
     finally:
         store.close()
     if not has_key:
         raise ValueError(
             f"--host {host}: other machines can reach it, and there are no keys yet; make one with cogvideox keys new "
-            f"--data-dir {folder}, or let anybody in with --insecure-no-auth"
+            f"--data-dir {place.folder}, or let anybody in with --insecure-no-auth"
         )

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from cogvideox.chat.caption_style import CaptionStyle, read_style
 from cogvideox.checkpoints.directory import CheckpointConfigs
 from cogvideox.cli.request import GenerateSettings, split_lora
-from cogvideox.generation.prompt_enhancer import PreparedPrompt, TokenLimit, choose_enhancer, prepare_prompt
-from cogvideox.generation.prompt_language import unknown_share
+
+if TYPE_CHECKING:
+    from cogvideox.chat.caption_style import CaptionStyle
+    from cogvideox.generation.prompt_enhancer import PreparedPrompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,14 @@ class Wording:
 
     def prepare(
         self, requests: list[GenerateSettings], configs: CheckpointConfigs, console: Console
-    ) -> list[PreparedPrompt]:
+    ) -> "list[PreparedPrompt]":
         """Return the words of each request, and print how many tokens they have and what was noticed.
 
         Raises:
             ValueError, FetchError, CheckpointError: the language model cannot be used.
         """
+        from cogvideox.generation.prompt_enhancer import TokenLimit, choose_enhancer, prepare_prompt
+        from cogvideox.generation.prompt_language import unknown_share
         from cogvideox.media.pictures import read_picture
         from cogvideox.models.text_encoder import count_tokens, load_tokenizer
 
@@ -59,8 +63,10 @@ class Wording:
         return [prepared[request.prompt] for request in requests]
 
 
-def _style(request: GenerateSettings, configs: CheckpointConfigs) -> CaptionStyle | None:
+def _style(request: GenerateSettings, configs: CheckpointConfigs) -> "CaptionStyle | None":
     """Return the style of the captions that the last of the adapters, or else the model, was trained on, if known."""
+    from cogvideox.chat.caption_style import read_style
+
     folders = [configs.directory]
     for lora in request.lora:
         path = Path(split_lora(lora)[0])
@@ -68,7 +74,7 @@ def _style(request: GenerateSettings, configs: CheckpointConfigs) -> CaptionStyl
     return next((style for style in map(read_style, folders) if style is not None), None)
 
 
-def _report(words: PreparedPrompt, num_tokens: int, max_tokens: int, console: Console) -> None:
+def _report(words: "PreparedPrompt", num_tokens: int, max_tokens: int, console: Console) -> None:
     if words.notice is not None:
         kind = "note" if words.was_translated else "warning"
         console.print(f"{kind}: {words.notice.message}", markup=False, soft_wrap=True)

@@ -1,29 +1,21 @@
 """``cogvideox worker``: one more process that makes videos of jobs, on this or any other host."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from cogvideox.cli.output import OK
+from cogvideox.cli.serving_flags import StoreFlags, WorkerFlags, check_range
 
-Hidden = Parameter(show=False)
-"""For tests of what is around an engine."""
+_PLACES, _MAKING = StoreFlags(), WorkerFlags()
 
 
 def worker(
     *,
-    store: str | None = None,
-    data_dir: Path | None = None,
-    model: str = "tiny",
-    device: str = "cpu",
-    dtype: str = "auto",
-    grace: float = 30.0,
+    places: Annotated[StoreFlags, Parameter(name="*", group="Jobs and files")] = _PLACES,
+    making: Annotated[WorkerFlags, Parameter(name="*")] = _MAKING,
+    max_running_per_key: int = 0,
     worker_id: str = "",
-    engine: Annotated[Literal["torch", "fake"], Hidden] = "torch",
-    fake_step: Annotated[float, Hidden] = 0.05,
-    lease: Annotated[float, Hidden] = 60.0,
-    stall: Annotated[float, Hidden] = 60.0,
 ) -> int:
     """Make videos of the jobs in a store, until SIGTERM or Ctrl-C.
 
@@ -31,54 +23,23 @@ def worker(
 
     Parameters
     ----------
-    store
-        URL of the store of jobs, postgresql://USER@HOST/NAME for several hosts (default: SQLite in --data-dir).
-    data_dir
-        Folder with the files of jobs, the same for all that use the store (default: of this user).
-    model
-        Embedded or pulled model, or checkpoint directory; as the server names it.
-    device
-        cpu, cuda, cuda:N or mps.
-    dtype
-        auto, float32, bfloat16 or float16.
-    grace
-        Seconds for a job to end after SIGTERM.
+    making, places
+        Flags in groups.
+    max_running_per_key
+        As the server has it; 0 is no limit.
     worker_id
         Name of this worker (default: made of host and process).
-    engine
-        torch; fake makes no videos, it tries what is around an engine.
-    fake_step
-        Seconds of its steps.
-    lease
-        Seconds without a sign of life after which a job goes to another worker.
-    stall
-        Seconds without progress after which an engine is killed.
     """
-    from cogvideox.checkpoints.directory import read_configs
-    from cogvideox.serving.data_folder import default_data_folder, store_url
-    from cogvideox.serving.engine_protocol import EngineSettings
+    from cogvideox.serving.files import keep_files_private
+    from cogvideox.serving.job import QueueLimits
     from cogvideox.serving.serving_log import log_as_json
-    from cogvideox.serving.worker import WorkerSettings
     from cogvideox.serving.worker_main import run_worker
 
-    read_configs(model)
-    folder = (data_dir or default_data_folder()).absolute()
-    settings = WorkerSettings(
-        store=store or store_url(folder),
-        data_dir=folder,
-        engine=EngineSettings(
-            engine=engine,
-            model=model,
-            device=device,
-            dtype=dtype,
-            cache_folder=folder / "cache",
-            fake_step_s=fake_step,
-        ),
-        worker_id=worker_id,
-        grace_s=grace,
-        lease_s=lease,
-        min_stall_s=stall,
-    )
+    check_range("--max-running-per-key", max_running_per_key, least=0)
+    keep_files_private()
+    place = places.place(needs_shared_folder=True)
+    limits = QueueLimits(max_running_per_owner=max_running_per_key)
+    settings = making.settings(place, limits, worker_id=worker_id)
     log_as_json()
     run_worker(settings)
     return OK

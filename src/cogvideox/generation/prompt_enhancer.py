@@ -19,6 +19,7 @@ from cogvideox.chat.caption_style import CaptionStyle
 from cogvideox.chat.endpoint import EndpointModel
 from cogvideox.chat.language import foreign_script, foreign_share
 from cogvideox.chat.local import LocalModel
+from cogvideox.chat.pacing import Pacer
 from cogvideox.chat.turns import ChatModel, Turn
 from cogvideox.generation.prompt_language import MAX_UNKNOWN_SHARE, LanguageNotice, noticed_language
 
@@ -134,6 +135,7 @@ class EndpointEnhancer:
         max_tokens: of one answer, a model's thinking included.
         limit: what the text encoder reads; a longer caption is asked to be shortened once.
         style: of the captions that the model was trained on; by default that of the published models.
+        pacer: stopping it ends what is under way, with StoppedError.
 
     Raises:
         ValueError: the URL, the model's name or the key cannot be right.
@@ -149,6 +151,7 @@ class EndpointEnhancer:
         *,
         limit: TokenLimit | None = None,
         style: CaptionStyle | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         # Somebody waits: a late answer is not asked for again, and an empty one is told for what it is.
         self._chat = EndpointModel(
@@ -157,6 +160,7 @@ class EndpointEnhancer:
             api_key,
             timeout_s=timeout_s,
             max_tokens=max_tokens,
+            pacer=pacer,
             retries_timeouts=False,
             retries_empty=False,
         )

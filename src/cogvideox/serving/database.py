@@ -6,13 +6,15 @@ told by a *steady* clock that goes on from the wall clock as it was when the sto
 that nobody sets.
 """
 
+import collections
 import os
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -20,11 +22,15 @@ from urllib.parse import quote
 from cogvideox.durable_files import sync_folder
 from cogvideox.serving.job import StoreError, StoreUnavailableError
 from cogvideox.serving.libraries import psycopg, sqlalchemy
-from cogvideox.serving.schema import HEAD, check_revision, jobs, migrate, revision_of, store_state
+from cogvideox.serving.schema import ENDED_BY_BOOT_US, HEAD, check_revision, jobs, migrate, revision_of, store_state
 
 sa = sqlalchemy()
 
 BUSY_TIMEOUT_S = 5
+OPEN_S = 30.0
+"""For a store to be opened that others open too, and bring up to date."""
+BUSY_WORDS = ("database is locked", "due to lock timeout", "due to statement timeout")
+"""Of SQLite, and of PostgreSQL in English; in other languages it is not waited for."""
 NETWORK_FILE_SYSTEMS = (
     "nfs",
     "cifs",
@@ -48,6 +54,8 @@ OLDEST_POSTGRESQL = 13
 SERIAL_LOCKS = {"migrate": 0x636F6701, "submit": 0x636F6702, "claim": 0x636F6703}
 """Advisory locks of PostgreSQL: what must see all that went before it. SQLite has one writer anyway."""
 Serial = Literal["migrate", "submit", "claim"]
+COUNT_PREFIX = "count:"
+"""Of names of tallies in ``store_state``."""
 
 Clock = Callable[[], int]
 """Microseconds since 1970."""
@@ -62,6 +70,8 @@ class Transaction:
     steady_us: int
     change: int
     """What rows are marked with that it changes; 0 if it only reads."""
+    counts: collections.Counter[str] = field(default_factory=collections.Counter)
+    """What is added to the tallies of the store when it ends."""
 
 
 class Database:
@@ -83,7 +93,7 @@ class Database:
         self.kind: Literal["sqlite", "postgresql"] = parsed.get_backend_name()
         self.path: Path | None = None
         """The file of SQLite."""
-        self.name = parsed.render_as_string(hide_password=True)
+        self.name = parsed.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
         self._write_lock = threading.Lock()
         if self.kind == "sqlite":
             self.path = Path(parsed.database).absolute()
@@ -92,12 +102,14 @@ class Database:
         else:
             self.engine = _postgresql_engine(parsed)
         try:
-            self._prepare()
+            self._prepare_in_turn()
         except (StoreUnavailableError, sa.exc.DBAPIError) as error:
             self.close()
-            reason = _first_line(getattr(error, "orig", None) or error)
+            told = error
+            if not isinstance(error, StoreUnavailableError):
+                told = f"job store: {self.name}: {_first_line(error.orig)}"
             fix = "look at its folder" if self.kind == "sqlite" else "start the database, or correct --store"
-            raise StoreError(f"job store: {self.name}: {reason}; {fix}") from None
+            raise StoreError(f"{told}; {fix}") from None
         except BaseException:
             self.close()
             raise
@@ -132,9 +144,11 @@ class Database:
                     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
                 change = self._next_change(connection)
                 now_us = self._now_us(connection)
-                yield Transaction(
+                transaction = Transaction(
                     connection=connection, now_us=now_us, steady_us=self._steady_us(now_us), change=change
                 )
+                yield transaction
+                add_counts(connection, transaction.counts)
 
     def change_mark(self, transaction: Transaction) -> int:
         """Return a number: every change that this transaction cannot see is at least as large.
@@ -191,6 +205,18 @@ class Database:
                 raise
             raise StoreError(f"job store: {self.name}: {_first_line(error.orig)}; restore a backup") from None
 
+    def _prepare_in_turn(self) -> None:
+        """Prepare the store; wait for others who do the same just now, on a slow machine for longer than one lock."""
+        end_s = time.monotonic() + OPEN_S
+        while True:
+            try:
+                return self._prepare()
+            except StoreUnavailableError as error:
+                is_busy = any(words in str(error) for words in BUSY_WORDS)
+                if not is_busy or time.monotonic() > end_s:
+                    raise
+                time.sleep(0.1)
+
     def _prepare(self) -> None:
         with self._translated_errors(), self.engine.connect() as connection, connection.begin():
             if self.kind == "postgresql":
@@ -227,7 +253,7 @@ class Database:
             transaction.connection.execute(sa.delete(store_state).where(store_state.c.name == "steady_clock"))
             transaction.connection.execute(sa.insert(store_state).values(values))
             transaction.connection.execute(
-                sa.update(jobs).where(jobs.c.lease_until_us.is_not(None)).values(lease_until_us=0)
+                sa.update(jobs).where(jobs.c.lease_until_us.is_not(None)).values(lease_until_us=ENDED_BY_BOOT_US)
             )
             transaction.connection.execute(sa.update(jobs).values(not_before_us=0))
             return number
@@ -237,6 +263,16 @@ def next_number(connection: Any, name: Literal["change", "claim"]) -> int:
     """Return the next value of a counter of the store."""
     counting = sa.update(store_state).where(store_state.c.name == name).values(number=store_state.c.number + 1)
     return connection.execute(counting.returning(store_state.c.number)).scalar_one()
+
+
+def add_counts(connection: Any, counts: Mapping[str, int]) -> None:
+    """Add to tallies of the store: last in a transaction and always in one order, so that none waits for another."""
+    adding = sa.text(
+        "INSERT INTO store_state (name, number, text) VALUES (:name, :number, '') "
+        "ON CONFLICT (name) DO UPDATE SET number = store_state.number + excluded.number"
+    )
+    for name in sorted(counts):
+        connection.execute(adding, {"name": f"{COUNT_PREFIX}{name}", "number": counts[name]})
 
 
 def file_system_of(folder: Path, mounts: Path = MOUNTS) -> str:
@@ -264,8 +300,10 @@ def _parsed(url: str) -> Any:
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # nothing of it is repeated: it may hold a password
         raise StoreError("job store: expected sqlite:///FILE or postgresql://USER@HOST/NAME, got no such URL") from None
+    if not re.fullmatch(r"[\w.:/-]*", parsed.host or ""):
+        raise StoreError("job store: the URL has no host that could be one; write @ in a password as %40, / as %2F")
     if backend == "postgres":
         parsed, backend = parsed.set(drivername="postgresql"), "postgresql"
     if backend not in ("sqlite", "postgresql"):
@@ -319,8 +357,11 @@ def _check_sqlite(path: Path) -> None:
 
 
 def _sqlite_engine(path: Path) -> Any:
+    # Prompts are nobody else's business; SQLite gives the files beside it the same rights.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
+        hide_parameters=True,
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
         pool_size=8,
         max_overflow=24,
@@ -365,6 +406,7 @@ def _postgresql_engine(parsed: Any) -> Any:
     options.append("-c synchronous_commit=on")
     return sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
+        hide_parameters=True,
         connect_args={
             "connect_timeout": BUSY_TIMEOUT_S,
             "options": " ".join(options),

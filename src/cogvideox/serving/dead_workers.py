@@ -14,6 +14,9 @@ from cogvideox.serving.leases import MESSAGES
 PLACE = "process_place"
 START = "process_start"
 """Facts of a worker."""
+ENDED = "ended"
+"""Instead of its start, for a process that only waits to be forgotten."""
+_PROCESSES = Path("/proc")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAME_SPACE = "/proc/self/ns/pid"
 _START_FIELD = 19
@@ -44,7 +47,17 @@ def give_back_jobs_of_dead_workers(store: JobStore) -> tuple[Reaped, ...]:
 
 
 def _is_dead(worker: Worker) -> bool:
-    return _start_of(worker.pid) != worker.facts.get(START)
+    start = _start_of(worker.pid)
+    if start is not None:
+        return start != worker.facts.get(START)
+    # A system may hide the processes of other users (hidepid): what is not seen need not be dead.
+    try:
+        os.kill(worker.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _place() -> str | None:
@@ -55,9 +68,9 @@ def _place() -> str | None:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return when a process began, in ticks since the boot; None if it is not there, or has ended."""
+    """Return when a process began, in ticks since the boot, or `ENDED`; None if it cannot be seen."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in ("Z", "X") else fields[_START_FIELD]
+    return ENDED if fields[0] in ("Z", "X") else fields[_START_FIELD]

@@ -27,6 +27,8 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 MAX_OUTPUT_BYTES = 256 * 2**20
 FORMATS = {"mp4": "mov", "webm": "matroska"}
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9", "libaom-av1")
+GIF_FPS, GIF_PX, NUM_PALETTE_FRAMES = 12.5, 480, 12
+"""Of animations at most; more makes them as large as nobody wants them."""
 DURATION_SLACK_S = 0.5
 MAX_PACKETS = 200_000
 INPUT_CODECS_TOLD = "h264, hevc, vp8, vp9 and av1"
@@ -51,11 +53,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(2), "w")
     try:
         # Before the limits: libraries are loaded from files.
-        decode = _picture if arguments.kind in ("png", "jpeg", "webp") else _video
-        if decode is _video:
+        decode = _DECODERS.get(arguments.kind, _picture)
+        if decode is not _picture:
             import av  # noqa: F401
             import numpy as np  # noqa: F401
-        else:
+        if decode is not _video:
+            import PIL.GifImagePlugin
             import PIL.JpegImagePlugin
             import PIL.MpoImagePlugin
             import PIL.PngImagePlugin
@@ -144,6 +147,49 @@ def _video(kind: str, limits: dict[str, Any]) -> dict[str, Any]:
         raise Refused("media_decode_failed", "it is no readable video") from None
 
 
+def _animation(_: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """Write a video of ours as an endless GIF, smaller and with fewer frames if it is large."""
+    import av.error
+
+    try:
+        pictures, stride, fps = _small_pictures(limits)
+    except av.error.FFmpegError as error:
+        raise Refused("media_decode_failed", f"it is no readable video ({error.strerror})") from None
+    # A GIF counts in hundredths: each frame begins where the nearest one does, so that the whole is as long.
+    begins = [round(100 * stride / fps * index) for index in range(len(pictures) + 1)]
+    lengths_ms = [max(10 * (end - begin), 20) for begin, end in itertools.pairwise(begins)]
+    made = io.BytesIO()
+    options = {"save_all": True, "append_images": pictures[1:], "loop": 0, "duration": lengths_ms, "optimize": False}
+    pictures[0].save(made, "GIF", **options)
+    sys.stdout.buffer.write(made.getbuffer())
+    sys.stdout.buffer.flush()
+    return {"num_frames": len(pictures), "fps": fps}
+
+
+def _small_pictures(limits: dict[str, Any]) -> tuple[list[Any], int, float]:
+    """Return frames with one palette, every which one of the video that is, and the video's rate."""
+    import av
+    from PIL import Image
+
+    with av.open(io.BufferedReader(sys.stdin.buffer.raw), "r", format="mov") as container:  # pyright: ignore[reportAttributeAccessIssue]
+        fps = float(container.streams.video[0].average_rate or 8)
+        stride = max(round(fps / GIF_FPS), 1)
+        pictures = []
+        for frame in itertools.islice(container.decode(video=0), 0, limits["max_frames"] * stride, stride):
+            scale = min(GIF_PX / max(frame.width, frame.height), 1.0)
+            width_px, height_px = (max(round(side * scale), 1) for side in (frame.width, frame.height))
+            pictures.append(frame.to_image(width=width_px, height=height_px))
+    if not pictures:
+        raise Refused("media_decode_failed", "it has no frames")
+    samples = pictures[:: -(-len(pictures) // NUM_PALETTE_FRAMES)]
+    column = Image.new("RGB", (samples[0].width, sum(sample.height for sample in samples)))
+    for index, sample in enumerate(samples):
+        column.paste(sample, (0, index * sample.height))
+    palette = column.quantize(256, Image.Quantize.MEDIANCUT)
+    shown = [picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]
+    return shown, stride, fps
+
+
 def _transcode(container: Any, limits: dict[str, Any]) -> dict[str, Any]:
     from av.stream import Disposition
 
@@ -229,6 +275,8 @@ def _rate(fps: float) -> Any:
 
     return Fraction(fps).limit_denominator(1001)
 
+
+_DECODERS = {"mp4": _video, "webm": _video, "gif": _animation}
 
 if __name__ == "__main__":
     main()

@@ -22,19 +22,21 @@ from cogvideox.serving.engine_protocol import (
     BAD_MODEL,
     DEVICE_FAULT,
     INTERNAL,
-    INVALID_PARAM,
     OUT_OF_MEMORY,
     STORAGE_FULL,
     EngineJob,
     EngineSettings,
     LineReader,
+    is_disk_full,
     job_of,
 )
+from cogvideox.serving.job import MAX_MESSAGE_LENGTH
 from cogvideox.settings import build_dataclass
 
 OUT_OF_MEMORY_ADVICE = "this video takes more memory than there is; ask for fewer frames or a smaller size"
 STORAGE_FULL_MESSAGE = "the disk of the server is full; try again when there is room"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
+_DEVICE_FAULTS = ("cuda error", "device-side assert", "cudnn error", "cublas error")
 _SET_DEATH_SIGNAL = 1
 """``PR_SET_PDEATHSIG`` of Linux's prctl."""
 
@@ -103,27 +105,29 @@ def _run(engine: Engine, job: EngineJob, port: Port) -> bool:
 
 
 def told(error: BaseException) -> tuple[str, str]:
-    """Return the code and message of an error; nothing of paths or traces for faults that are ours."""
-    text = " ".join(str(error).split())
+    """Return the code and message of an error; nothing of paths or traces for faults that are ours.
+
+    Only what the user can change is told as the user's: engines raise UserError for it. What is not known is ours.
+    """
+    text = " ".join(str(error).split())[:MAX_MESSAGE_LENGTH]
     if isinstance(error, UserError):
         return error.code, text
-    if isinstance(error, MemoryError) or _has(error, RuntimeError, "out of memory", "can't allocate memory"):
-        return OUT_OF_MEMORY, OUT_OF_MEMORY_ADVICE
     if isinstance(error, DoesNotFitError):
         return OUT_OF_MEMORY, text
-    if isinstance(error, OSError) and error.errno in _FULL:
+    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if is_memory or _has(error, *_OUT_OF_MEMORY):
+        return OUT_OF_MEMORY, OUT_OF_MEMORY_ADVICE
+    if is_disk_full(error):
         return STORAGE_FULL, STORAGE_FULL_MESSAGE
     if isinstance(error, CheckpointError | MissingPackageError):
         return INTERNAL, "the server's model cannot be used; its operator finds the reason in the log"
-    if isinstance(error, ValueError):
-        return INVALID_PARAM, text
-    if _has(error, RuntimeError, "cuda error", "device-side assert", "cudnn error", "cublas error"):
+    if _has(error, *_DEVICE_FAULTS):
         return DEVICE_FAULT, "the device failed"
     return INTERNAL, "the server failed; its operator finds the reason in the log"
 
 
-def _has(error: BaseException, kind: type[BaseException], *parts: str) -> bool:
-    return isinstance(error, kind) and any(part in str(error).lower() for part in parts)
+def _has(error: BaseException, *parts: str) -> bool:
+    return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in parts)
 
 
 def _listen(port: Port, jobs: "SimpleQueue[Mapping[str, Any]]") -> None:

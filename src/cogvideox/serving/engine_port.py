@@ -18,7 +18,7 @@ class JobStopped(Exception):
 
 
 class UserError(ValueError):
-    """A job cannot be done as it was asked for; with one of the stable error codes."""
+    """A job cannot be done as it was asked for, here or anywhere; with one of the stable error codes."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

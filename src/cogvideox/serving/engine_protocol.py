@@ -4,12 +4,15 @@ The worker asks an engine to ``run`` a job, to ``cancel`` it, or to ``pause`` it
 engine tells when it is ``ready``, how far it is, what it has written into the folder that it was given, and the end.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from cogvideox.serving.files import StorageFullError
 
 EngineName = Literal["torch", "fake"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -27,6 +30,10 @@ DEVICE_FAULT = "device_fault"
 
 BAD_MODEL = "bad_model"
 """An engine cannot start, and another try would not help; no code of the API."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXT = "no space left on device"
 
 
 class ProtocolError(ValueError):
@@ -129,6 +136,16 @@ def _decode(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
         raise ProtocolError(f"message: expected an object with a kind, got {line[:80]!r}")
     return message
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error says that there was no space to write to, itself or as what it was raised for."""
+    while error is not None:
+        is_told = _FULL_TEXT in str(error).lower()  # libraries that are not written in Python have no numbers
+        if isinstance(error, StorageFullError) or getattr(error, "errno", None) in _FULL or is_told:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def file_in(folder: Path, name: Any) -> Path:

@@ -2,8 +2,9 @@
 prompt.
 
 ``fault:crash@3`` dies of a signal at step 3, ``fault:exit@3`` ends the process, ``fault:hang@3`` stays there,
-``fault:oom@3``, ``fault:disk@3``, ``fault:device@3`` and ``fault:bug@3`` raise; ``fault:crash-once@3`` and so on only
-in the first try. ``step:0.2`` sets the seconds of a step.
+``fault:oom@3``, ``fault:disk@3``, ``fault:device@3``, ``fault:user@3`` and ``fault:bug@3`` raise;
+``fault:crash-once@3`` and so on only in the first try. ``memory:500`` takes so many MiB, ``step:0.2`` sets the seconds
+of a step.
 """
 
 import errno
@@ -21,13 +22,14 @@ from PIL import Image
 
 import cogvideox
 from cogvideox.media.writers import write_video
-from cogvideox.serving.engine_port import JobStopped, Port
-from cogvideox.serving.engine_protocol import EngineJob, EngineSettings
+from cogvideox.serving.engine_port import JobStopped, Port, UserError
+from cogvideox.serving.engine_protocol import INVALID_PARAM, EngineJob, EngineSettings
 from cogvideox.serving.resume import is_checkpoint_due, run_digest
 from cogvideox.serving.thumbnails import FrameTap
 from cogvideox.serving.video_params import VideoParams, params_of
 
 FAULT = re.compile(r"fault:([a-z]+)(-once)?(?:@(\d+))?")
+MEMORY = re.compile(r"memory:(\d+)")
 STEP = re.compile(r"step:([0-9.]+)")
 
 
@@ -51,8 +53,11 @@ class FakeEngine:
         """Make a video as `cogvideox.serving.torch_engine.TorchEngine.run` does."""
         params = params_of(job.params)
         digest = run_digest(job, self.facts)
+        begun_s = time.monotonic()
         first, state = self._start(job, digest)
         port.stage("text", progress=0)
+        taken = _take_memory(params.prompt)
+        facts: dict[str, Any] = {"resumed_from_step": first, "seconds_text": _since(begun_s)}
         begun_s = time.monotonic()
         port.stage("denoise")
         found = STEP.search(params.prompt)
@@ -71,7 +76,9 @@ class FakeEngine:
                 self._preview(job, port, state, step)
             if is_paused:
                 raise JobStopped
-        self._finish(job, params, port, state, {"resumed_from_step": first, "seconds_denoise": _since(begun_s)})
+        del taken
+        facts |= {"seconds_denoise": _since(begun_s), "seconds_step": step_s}
+        self._finish(job, params, port, state, facts)
 
     def _start(self, job: EngineJob, digest: str) -> tuple[int, str]:
         if job.checkpoint is not None:
@@ -97,7 +104,9 @@ class FakeEngine:
         tap.save_sheet(sheet)
         facts |= {name: self.facts[name] for name in ("device", "device_name", "dtype", "model_digest", "version")}
         facts |= {"num_frames": tap.num_frames, "fps": params.fps, "width": params.width_px}
-        facts |= {"height": params.height_px, "seconds_decode": _since(begun_s)}
+        seconds_vae = round(tap.source_s, 3)
+        facts |= {"height": params.height_px, "seconds_vae": seconds_vae}
+        facts["seconds_encode"] = round(max(_since(begun_s) - seconds_vae, 0.0), 3)
         files = {"result": (result, "video/mp4"), "thumbnail": (thumbnail, "image/jpeg")}
         port.done(files | {"spritesheet": (sheet, "image/jpeg")}, facts)
 
@@ -123,10 +132,15 @@ def _fault(prompt: str, step: int, attempt: int) -> None:
         "disk": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
         "device": lambda: _raise(RuntimeError("CUDA error: device-side assert triggered")),
         "bug": lambda: _raise(KeyError("a bug")),
-        "user": lambda: _raise(ValueError("prompt: expected another one")),
+        "user": lambda: _raise(UserError(INVALID_PARAM, "prompt: expected another one")),
     }
     if found[1] in faults:
         faults[found[1]]()
+
+
+def _take_memory(prompt: str) -> np.ndarray | None:
+    found = MEMORY.search(prompt)
+    return np.ones((int(found[1]), 2**20), np.uint8) if found else None
 
 
 def _raise(error: Exception) -> None:

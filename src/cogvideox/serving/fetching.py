@@ -49,19 +49,19 @@ def fetch(
     Raises:
         ApiError: it is not allowed, leads to where nobody outside should reach, or cannot be had.
     """
-    if _scheme(_clean(url, param)) not in ("https", "http"):
+    if _scheme(clean(url, param)) not in ("https", "http"):
         raise ApiError("remote_fetch_blocked", f"{param}: expected an address of https, or data:", param=param)
     if not is_allowed:
         raise ApiError("remote_fetch_disabled", f"{param}: this server fetches nothing; send the file", param=param)
     end_s = time.monotonic() + TIMEOUT_S
     for _ in range(MAX_REDIRECTS + 1):
-        host, path = _checked(url, domains, param)
-        address = _public_address(host, resolve or _resolved, param)
+        host, path = public_host(url, domains, param)
+        address = _public_address(host, resolve or resolved, param)
         content, location = _get(host, address, path, max_bytes, end_s, param, context)
         if location is None:
             return content
         try:
-            url = urljoin(url, _clean(location, param))
+            url = urljoin(url, clean(location, param))
         except ValueError:  # brackets that are none
             break
     raise ApiError("remote_fetch_blocked", f"{param}: it leads to no address, or to too many others", param=param)
@@ -75,14 +75,15 @@ def _scheme(url: str) -> str:
         return ""
 
 
-def _clean(url: str, param: str) -> str:
+def clean(url: str, param: str) -> str:
+    """Return an address as it is. Raises ApiError if it has marks that no address has."""
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ApiError("remote_fetch_blocked", f"{param}: it is no address", param=param)
     return url
 
 
-def _checked(url: str, domains: Sequence[str], param: str) -> tuple[str, str]:
-    """Return host and path."""
+def public_host(url: str, domains: Sequence[str], param: str) -> tuple[str, str]:
+    """Return host and path. Raises ApiError unless it is an address of https that can be a public server's."""
     blocked = ApiError("remote_fetch_blocked", f"{param}: only https addresses of public servers", param=param)
     try:
         parts = urlsplit(url)
@@ -112,7 +113,8 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
-def _resolved(host: str) -> list[str]:
+def resolved(host: str) -> list[str]:
+    """Return the addresses of a host. Raises OSError if it has none."""
     found = socket.getaddrinfo(host, PORT, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
@@ -133,7 +135,7 @@ def _get(
 ) -> tuple[bytes, str | None]:
     """Return the content, or where it is instead."""
     failed = ApiError("remote_fetch_blocked", f"{param}: it could not be fetched", param=param)
-    connection = _Pinned(host, address, end_s, context)
+    connection = PinnedConnection(host, address, end_s, context)
     try:
         connection.request("GET", path, headers={"Accept": "image/*", "Accept-Encoding": "identity"})
         response = connection.getresponse()
@@ -149,41 +151,57 @@ def _get(
             content += block
             if len(content) > max_bytes:
                 raise ApiError("media_too_large", f"{param}: expected at most {max_bytes} bytes", param=param)
-        if time.monotonic() >= end_s:  # it was cut
+        if time.monotonic() >= end_s or response.length:  # it was cut, by us or on the way
             raise failed
         return bytes(content), None
     except (OSError, http.client.HTTPException):
         raise failed from None
     finally:
-        connection.close()
+        connection.end()
 
 
-class _Pinned(http.client.HTTPSConnection):
-    """A connection to the address that was checked, by the name that was asked for."""
+class PinnedConnection(http.client.HTTPSConnection):
+    """A connection to the address that was checked, by the name that was asked for, cut when its time is over."""
 
-    def __init__(self, host: str, address: str, end_s: float, context: ssl.SSLContext | None) -> None:
-        self._tls = context or ssl.create_default_context()
-        super().__init__(host, PORT, timeout=TIMEOUT_S, context=self._tls)
+    def __init__(
+        self,
+        host: str,
+        address: str,
+        end_s: float,
+        context: ssl.SSLContext | None,
+        *,
+        port: int = PORT,
+        is_plain: bool = False,
+    ) -> None:
+        """Plan a connection until a time of the monotonic clock; ``is_plain`` is without TLS. Call `end` after it."""
+        self._tls = None if is_plain else context or ssl.create_default_context()
+        super().__init__(host, port, timeout=TIMEOUT_S, context=self._tls or context)
         self._address, self._end_s = address, end_s
+        self._wire: socket.socket | None = None
         self._watchdog: threading.Timer | None = None
 
     def connect(self) -> None:
         """Connect, without asking for the name again."""
-        raw = socket.create_connection((self._address, PORT), timeout=max(self._end_s - time.monotonic(), 0.1))
+        raw = socket.create_connection((self._address, self.port), timeout=max(self._end_s - time.monotonic(), 0.1))
+        self.sock = raw
+        # The base class lets go of its socket before an answer is read, and TLS has no other until it is agreed upon.
+        self._wire = raw.dup()
         # Limits of sockets are for each read: a server that sends a byte now and then would hold us.
         self._watchdog = threading.Timer(max(self._end_s - time.monotonic(), 0.1), self._cut)
         self._watchdog.daemon = True
         self._watchdog.start()
-        self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
+        if self._tls is not None:
+            self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
 
-    def close(self) -> None:
-        """End the connection."""
+    def end(self) -> None:
+        """Let go of everything."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        super().close()
+        self.close()
+        if self._wire is not None:
+            self._wire.close()
 
     def _cut(self) -> None:
-        sock = self.sock
-        if sock is not None:
+        if self._wire is not None:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                self._wire.shutdown(socket.SHUT_RDWR)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -21,6 +22,8 @@ from typing import BinaryIO
 
 from cogvideox.durable_files import TEMPORARY_SUFFIX, sync_folder
 from cogvideox.serving.job import FileRef, StoreError, is_job_id
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 2**20
 MIN_FREE_BYTES = 2 * 2**30
@@ -81,15 +84,12 @@ class FileStore:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for made in (self._files, self._work):
-                made.mkdir(exist_ok=True)
+                made.mkdir(mode=0o700, exist_ok=True)
             sync_folder(self.folder)
             sync_folder(self.folder.parent)
         except OSError as error:
             raise StoreError(f"data directory: {self.folder}: {error.strerror}; choose another --data-dir") from None
-        if not os.access(self._files, os.W_OK | os.X_OK) or os.statvfs(self._files).f_flag & os.ST_RDONLY:
-            raise StoreError(
-                f"data directory: {self.folder} cannot be written; give this user the right, or choose another"
-            )
+        check_data_folder(self.folder)
 
     def keep(
         self, blocks: Iterable[bytes], *, max_bytes: int | None = None, media_type: str = "", name: str = ""
@@ -109,7 +109,7 @@ class FileStore:
         temporary = self._files / f"{secrets.token_hex(16)}{TEMPORARY_SUFFIX}"
         digest, num_bytes = hashlib.sha256(), 0
         try:
-            with self._full_disk_told(), temporary.open("xb") as file:
+            with self._full_disk_told(), open(temporary, "xb", opener=_open_private) as file:
                 for block in blocks:
                     num_bytes += len(block)
                     if max_bytes is not None and num_bytes > max_bytes:
@@ -198,8 +198,7 @@ class FileStore:
         num_removed = 0
         for path in old:
             if path.suffix == TEMPORARY_SUFFIX:
-                path.unlink(missing_ok=True)
-                num_removed += 1
+                num_removed += _is_unlinked(path)
             elif _SHA256.fullmatch(path.name) and path.name not in keep:
                 num_removed += self._remove(path.name, lambda status: status.st_mtime_ns < end_ns)
         return num_removed
@@ -231,13 +230,11 @@ class FileStore:
         gone = [path for path in old if _work_name(path) not in keep]
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
-        return len(gone)
+        return sum(not path.exists() for path in gone)
 
     def free_bytes(self) -> int:
         """Return how much can still be written before the floor is reached; negative below it."""
-        disk = os.statvfs(self._files)
-        floor = max(self.floor.min_free_bytes, round(self.floor.min_free_share * disk.f_blocks * disk.f_frsize))
-        return disk.f_bavail * disk.f_frsize - floor
+        return room_bytes(self._files, self.floor)
 
     def check_room(self, num_bytes: int = 0) -> None:
         """Raise StorageFullError unless so many bytes can be written and the floor stays free."""
@@ -267,9 +264,7 @@ class FileStore:
         """Remove a file if its times say that nobody wants it; nobody can keep the same file meanwhile."""
         path = self._files / sha256[:2] / sha256
         with self._locked(fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
-            if is_unwanted(path.lstat()):
-                path.unlink()
-                return True
+            return is_unwanted(path.lstat()) and _is_unlinked(path)
         return False
 
     @contextmanager
@@ -326,6 +321,39 @@ def only_supervisor(folder: str | Path) -> Iterator[None]:
         yield
 
 
+def check_data_folder(folder: Path) -> None:
+    """Raise StoreError if a folder that is there cannot have the files of jobs; nothing is written."""
+    for made in (folder / "files", folder / "work"):
+        if made.is_symlink():  # files are opened without following links, and removed by their places
+            raise StoreError(
+                f"data directory: {made} is a link; to have videos on another disk, mount that one there, or choose "
+                "another --data-dir"
+            )
+        if made.exists() and not made.is_dir():
+            raise StoreError(f"data directory: {made} is no folder; choose another --data-dir")
+        place = made if made.exists() else folder
+        if not os.access(place, os.W_OK | os.X_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
+            raise StoreError(
+                f"data directory: {place} cannot be written; give this user the right, or choose another --data-dir"
+            )
+
+
+def room_bytes(folder: Path, floor: DiskFloor) -> int:
+    """Return how much can still be written to a folder's disk before the floor is reached; negative below it."""
+    disk = os.statvfs(folder)
+    kept = max(floor.min_free_bytes, round(floor.min_free_share * disk.f_blocks * disk.f_frsize))
+    return disk.f_bavail * disk.f_frsize - kept
+
+
+def keep_files_private() -> None:
+    """Have this process, and those that it starts, make files and folders that only this user can read."""
+    os.umask(0o077)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _checked(file: FileRef | str) -> str:
     sha256 = file.sha256 if isinstance(file, FileRef) else file
     if not _SHA256.fullmatch(sha256):
@@ -344,8 +372,18 @@ def _touch(path: Path) -> int:
     return now_ns
 
 
+def _is_unlinked(path: Path) -> bool:
+    """Remove a file; return whether it is gone. One that cannot be removed is told of and left: others can."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("a file cannot be removed", extra={"file": path.name, "reason": error.strerror})
+        return False
+    return True
+
+
 def _is_older(path: Path, end_ns: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         status = path.lstat()
         return status.st_mode & 0o170000 == 0o100000 and status.st_mtime_ns < end_ns
     return False
@@ -354,7 +392,7 @@ def _is_older(path: Path, end_ns: int) -> bool:
 def _newest_ns(folder: Path) -> int:
     times = [0]
     for path in (folder, *folder.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             times.append(path.lstat().st_mtime_ns)
     return max(times)
 

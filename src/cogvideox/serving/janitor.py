@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cogvideox.serving.files import FileStore, Kept
 from cogvideox.serving.job_store import JobStore
+from cogvideox.serving.outbox import forget_events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +21,11 @@ class Retention:
     """Files of deleted and expired jobs, counted in the same way."""
     records_s: float = 30 * 24 * 3600.0
     """Rows of deleted and expired jobs: until then pages of a list can begin behind them."""
+    events_s: float = 24 * 3600.0
+    """Events that their targets have, or will not get."""
 
     def __post_init__(self) -> None:
-        for name in ("grace_s", "released_grace_s", "records_s"):
+        for name in ("grace_s", "released_grace_s", "records_s", "events_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
 
@@ -35,6 +38,7 @@ class Swept:
     num_files: int
     num_work_folders: int
     num_records: int
+    num_events: int
 
 
 _RETENTION = Retention()
@@ -56,6 +60,7 @@ def sweep(store: JobStore, files: FileStore, retention: Retention = _RETENTION) 
         num_files=num_files,
         num_work_folders=num_work_folders,
         num_records=store.forget(older_than_s=retention.records_s),
+        num_events=forget_events(store.database, older_than_s=retention.events_s),
     )
 
 

@@ -27,7 +27,7 @@ MAX_NAME_LENGTH = 255
 MAX_MESSAGE_LENGTH = 2000
 MAX_SEED = 2**63 - 1
 MAX_CRASHES = 2
-"""Deaths of workers after which a job is not tried again: it may be what kills them."""
+"""Deaths of workers without progress between them after which a job is not tried again: it may be what kills them."""
 MAX_PAGE = 100
 
 _NO_FILES: Mapping[str, "FileRef"] = MappingProxyType({})
@@ -100,7 +100,7 @@ class NewJob:
     warnings: tuple[Mapping[str, Any], ...] = ()
     remixed_from: str | None = None
     max_attempts: int = 3
-    """Tries when the system fails; a user's error is never tried again."""
+    """Tries when the system fails; a user's error is never tried again, and after a crash see `MAX_CRASHES`."""
     retention_s: int = 7 * 24 * 3600
     """How long its files are kept after it has ended."""
     deadline_s: int = 48 * 3600
@@ -135,8 +135,9 @@ class Job:
     attempt: int
     """Tries begun, the present one included; one that a worker gave back in order is not counted."""
     max_attempts: int
+    """One more for each death of a worker that the job had advanced before: such deaths are not the job's fault."""
     num_crashes: int
-    """Times that its worker died."""
+    """Times that its worker died since the job advanced last."""
     lease_token: str | None
     """What its worker proves itself with. Not for clients."""
     worker_id: str | None

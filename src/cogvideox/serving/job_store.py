@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cogvideox.serving import leases
-from cogvideox.serving.database import Clock, Database, Transaction
+from cogvideox.serving.database import COUNT_PREFIX, Clock, Database, Transaction
 from cogvideox.serving.job import (
     MAX_PAGE,
     ORDERS,
@@ -40,7 +40,7 @@ from cogvideox.serving.job import (
 from cogvideox.serving.libraries import sqlalchemy
 from cogvideox.serving.queue_order import Waiting, claim_order
 from cogvideox.serving.records import files_of, job_of, to_json, worker_of
-from cogvideox.serving.schema import idempotency, jobs, owners, workers
+from cogvideox.serving.schema import idempotency, jobs, owners, store_state, workers
 from cogvideox.serving.submission import check_room, insert, job_of_digest, job_of_key, pace, remember_key
 
 sa = sqlalchemy()
@@ -214,6 +214,20 @@ class JobStore:
             num_workers=num_workers,
         )
 
+    def tallies(self) -> dict[str, int]:
+        """Return what was counted since the store was made, by any process; what never happened is not there.
+
+        ``attempts:REASON``: tries by how they ended: ``completed``, ``released``, ``lease_lost``, ``rebooted`` (its
+        machine was), or a code of errors, also when the job is tried again. ``lease_lost``: leases that ran out.
+        ``resumes``: tries that began with the state of an earlier one. ``jobs:OUTCOME:CODE:MODEL``: jobs by their end,
+        ``completed`` without a code or ``failed``. ``events_given_up``: those that no webhook took.
+        """
+        counted = sa.select(store_state.c.name, store_state.c.number)
+        counted = counted.where(store_state.c.name.startswith(COUNT_PREFIX))
+        with self.database.reading() as transaction:
+            rows = transaction.connection.execute(counted).all()
+        return {row.name.removeprefix(COUNT_PREFIX): row.number for row in rows}
+
     def change_mark(self) -> Mark:
         """Return a mark to ask `changes` with for what happens from now on."""
         with self.database.reading() as transaction:
@@ -307,7 +321,8 @@ class JobStore:
             code: one of the stable error codes.
             message: for the user; no paths and no traces.
             is_retryable: the system is at fault: it is tried again, up to its ``max_attempts`` (P3).
-            is_crash: what ran the job died of it; the second time ends it with ``worker_lost`` (P4).
+            is_crash: what ran the job died of it; the second time without progress since the first ends it with
+                ``worker_lost`` (P4).
             delay_s: until it is tried again.
 
         Returns:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ PEPPER_NAME = "pepper"
 PEPPER_BYTES = 32
 USED_EVERY_US = 60 * 1_000_000
 """How exactly it is noted when a key was last used."""
+NOTE_AFTER_S = 2.0
+"""Uses are noted together, and by a thread of their own: no request waits for whoever writes to the store."""
 _KEY = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{{2 * ID_BYTES}}})([0-9a-f]{{{2 * SECRET_BYTES}}})")
 _NO_KEY = "0" * 2 * ID_BYTES, "0" * 2 * SECRET_BYTES
 _NO_DIGEST = "-" * 64
@@ -59,6 +62,16 @@ class KeyRing:
         """Use the keys in a database; ``pepper`` is what `kept_pepper` returns."""
         self._database = database
         self._pepper = pepper
+        self._lock = threading.Lock()
+        self._used: set[str] = set()
+        """Keys whose use is to be noted."""
+        self._noting: threading.Thread | None = None
+        self._is_closing = threading.Event()
+
+    def close(self) -> None:
+        """Note what was used, and end the thread that does so."""
+        self._is_closing.set()
+        self.flush()
 
     def new(
         self,
@@ -114,11 +127,30 @@ class KeyRing:
         if row.expires_us is not None and row.expires_us <= now_us:
             return None
         if row.last_used_us is None or row.last_used_us < now_us - USED_EVERY_US:
-            # A request is not refused because this cannot be noted now.
-            with contextlib.suppress(StoreUnavailableError), self._database.writing() as transaction:
-                used = sa.update(api_keys).where(api_keys.c.id == key_id).values(last_used_us=transaction.now_us)
-                transaction.connection.execute(used)
+            self._note_later(key_id)
         return _key_of(row)
+
+    def flush(self) -> None:
+        """Note which keys were used; what cannot be noted now is noted at another use."""
+        with self._lock:
+            used, self._used = self._used, set()
+        if used:
+            with contextlib.suppress(StoreError, StoreUnavailableError), self._database.writing() as transaction:
+                noting = sa.update(api_keys).where(api_keys.c.id.in_(sorted(used)))
+                transaction.connection.execute(noting.values(last_used_us=transaction.now_us))
+
+    def _note_later(self, key_id: str) -> None:
+        with self._lock:
+            self._used.add(key_id)
+            if self._noting is None and not self._is_closing.is_set():
+                self._noting = threading.Thread(target=self._note, name="key uses", daemon=True)
+                self._noting.start()
+
+    def _note(self) -> None:
+        self._is_closing.wait(NOTE_AFTER_S)
+        with self._lock:
+            self._noting = None  # what is used from now on has a thread of its own
+        self.flush()
 
     def revoke(self, key_id: str) -> bool:
         """Make a key invalid from now on; False if there is none of that id."""

@@ -24,15 +24,23 @@ from cogvideox.serving.job import (
     storable_text,
 )
 from cogvideox.serving.libraries import sqlalchemy
+from cogvideox.serving.outbox import enqueue
 from cogvideox.serving.records import ended, files_json, files_of, job_of, to_json
-from cogvideox.serving.schema import jobs, owners
+from cogvideox.serving.schema import ENDED_BY_BOOT_US, jobs, owners
 
 sa = sqlalchemy()
+
+CHECKPOINT = "checkpoint"
+"""Role of the state that another try goes on from; a job that has ended has none."""
+LEASE_LOST, RESUMES = "lease_lost", "resumes"
+"""Tallies; others are ``attempts:REASON`` and ``jobs:OUTCOME:CODE:MODEL``."""
+RELEASED, REBOOTED = "released", "rebooted"
+"""Reasons for the end of a try that are no codes of errors, beside ``completed`` and ``lease_lost``."""
 
 IS_LIVE = jobs.c.state.in_(("queued", "in_progress"))
 MESSAGES = {
     CANCELED: "the job was canceled",
-    WORKER_LOST: "the worker died or did not report, too often for another try",
+    WORKER_LOST: "the worker died or did not report, again and again at the same place",
     TIMEOUT: "the job did not end within its time",
 }
 
@@ -70,6 +78,8 @@ def claim(
     row = transaction.connection.execute(chosen).one_or_none()
     if row is None:
         return None
+    if CHECKPOINT in files_of(row.files):
+        transaction.counts[RESUMES] += 1
     turn = next_number(transaction.connection, "claim")
     transaction.connection.execute(sa.update(owners).where(owners.c.owner == row.owner).values(last_claim=turn))
     values = {
@@ -116,16 +126,18 @@ def complete(
     if (outcome := _not_mine(row, token)) is not None:
         return outcome
     if row.is_cancel_requested:
-        return _fail(transaction, row, CANCELED, MESSAGES[CANCELED])
-    kept = {role: file for role, file in files_of(row.files).items() if role != "checkpoint"}
+        return _end_try(transaction, row, CANCELED)
+    transaction.counts["attempts:completed"] += 1
+    transaction.counts[f"jobs:completed::{row.model}"] += 1
     values = ended(row, "completed", transaction.now_us, transaction.change) | {
         "stage": "",
         "step": row.num_steps,
         "progress": 100,
-        "files": files_json(kept | dict(files)),
+        "files": files_json(_lasting_files(row) | dict(files)),
         "facts": to_json(facts),
         "warnings": to_json([*job_of(row).warnings, *warnings]),
     }
+    enqueue(transaction, row.owner, row.id, "video.completed")
     _changed(transaction, row.id, values)
     return "completed"
 
@@ -146,14 +158,15 @@ def fail(
     if (outcome := _not_mine(row, token)) is not None:
         return outcome
     if row.is_cancel_requested:
-        return _fail(transaction, row, CANCELED, MESSAGES[CANCELED])
-    num_crashes = row.num_crashes + is_crash
-    if num_crashes >= MAX_CRASHES:
-        return _fail(transaction, row, WORKER_LOST, message or MESSAGES[WORKER_LOST], num_crashes=num_crashes)
-    if is_retryable and row.attempt < row.max_attempts:
+        return _end_try(transaction, row, CANCELED)
+    crash = _crashed(row) if is_crash else {}
+    if crash.get("num_crashes", 0) >= MAX_CRASHES:
+        return _end_try(transaction, row, WORKER_LOST, message, **crash)
+    if is_retryable and row.attempt < crash.get("max_attempts", row.max_attempts):
+        transaction.counts[f"attempts:{code}"] += 1
         not_before_us = transaction.steady_us + round(delay_s * 1e6)
-        return _requeue(transaction, row, not_before_us=not_before_us, num_crashes=num_crashes)
-    return _fail(transaction, row, code, message, num_crashes=num_crashes)
+        return _requeue(transaction, row, not_before_us=not_before_us, **crash)
+    return _end_try(transaction, row, code, message, **crash)
 
 
 def release(transaction: Transaction, job_id: str, token: str) -> Outcome:
@@ -162,7 +175,8 @@ def release(transaction: Transaction, job_id: str, token: str) -> Outcome:
     if (outcome := _not_mine(row, token)) is not None:
         return outcome
     if row.is_cancel_requested:
-        return _fail(transaction, row, CANCELED, MESSAGES[CANCELED])
+        return _end_try(transaction, row, CANCELED)
+    transaction.counts[f"attempts:{RELEASED}"] += 1
     return _requeue(transaction, row, not_before_us=transaction.steady_us, attempt=row.attempt - 1)
 
 
@@ -172,19 +186,27 @@ def reap(transaction: Transaction) -> tuple[Reaped, ...]:
     reaped: list[Reaped] = []
     for row in transaction.connection.execute(lapsed).all():
         is_silent = row.state == "in_progress" and row.lease_until_us < transaction.steady_us
-        num_crashes = row.num_crashes + is_silent
+        values: dict[str, Any] = {}
+        if is_silent and row.lease_until_us == ENDED_BY_BOOT_US:  # no fault of the job, and no try of it
+            values = {"max_attempts": row.max_attempts + 1}
+            transaction.counts[f"attempts:{REBOOTED}"] += 1
+        elif is_silent:
+            values = _crashed(row)
+            transaction.counts.update((LEASE_LOST, f"attempts:{LEASE_LOST}"))
+        elif row.state == "in_progress":
+            transaction.counts[f"attempts:{TIMEOUT}"] += 1
         code = None
         if row.is_cancel_requested:
             code = CANCELED
         elif row.deadline_us < transaction.steady_us:
             code = TIMEOUT
-        elif num_crashes >= MAX_CRASHES or row.attempt >= row.max_attempts:
+        elif values.get("num_crashes", 0) >= MAX_CRASHES or row.attempt >= values.get("max_attempts", row.max_attempts):
             code = WORKER_LOST
         if code is None:
-            outcome = _requeue(transaction, row, not_before_us=transaction.steady_us, num_crashes=num_crashes)
+            outcome = _requeue(transaction, row, not_before_us=transaction.steady_us, **values)
         else:
             # Without its token: the worker, if it wakes, must see that the job is lost.
-            outcome = _fail(transaction, row, code, MESSAGES[code], num_crashes=num_crashes, lease_token=None)
+            outcome = _fail(transaction, row, code, MESSAGES[code], lease_token=None, **values)
         reaped.append(Reaped(job_id=row.id, outcome=outcome, error_code=code))
     return tuple(reaped)
 
@@ -222,9 +244,32 @@ def _not_mine(row: Any, token: str) -> Outcome | None:
     return CANCELED if row.error_code == CANCELED else row.state
 
 
+def _crashed(row: Any) -> dict[str, Any]:
+    """Return what changes when the worker of a job has died.
+
+    Whatever is killed from outside dies at ever later steps, what dies of its job dies at the same one: only deaths
+    without progress since the one before count, and the others do not use up the tries of the job.
+    """
+    if row.step > row.crash_step:
+        return {"num_crashes": 1, "crash_step": row.step, "max_attempts": row.max_attempts + 1}
+    return {"num_crashes": row.num_crashes + 1}
+
+
+def _lasting_files(row: Any) -> dict[str, FileRef]:
+    return {role: file for role, file in files_of(row.files).items() if role != CHECKPOINT}
+
+
+def _end_try(transaction: Transaction, row: Any, code: str, message: str = "", **values: Any) -> Outcome:
+    transaction.counts[f"attempts:{code}"] += 1
+    return _fail(transaction, row, code, message or MESSAGES.get(code, ""), **values)
+
+
 def _fail(transaction: Transaction, row: Any, code: str, message: str, **values: Any) -> Outcome:
+    transaction.counts[f"jobs:failed:{code}:{row.model}"] += 1
     values |= ended(row, "failed", transaction.now_us, transaction.change)
     values |= {"error_code": code, "error_message": storable_text(message), "stage": ""}
+    values |= {"files": files_json(_lasting_files(row))}
+    enqueue(transaction, row.owner, row.id, "video.failed")
     _changed(transaction, row.id, values)
     return "canceled" if code == CANCELED else "failed"
 

@@ -78,6 +78,7 @@ def prometheus_client() -> Any:
     """Return prometheus-client, which writes metrics."""
     try:
         import prometheus_client
+        import prometheus_client.core
     except ImportError:
         raise _missing("the page of metrics", "prometheus-client", "prometheus-client") from None
     return prometheus_client

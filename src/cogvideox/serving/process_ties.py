@@ -4,13 +4,17 @@ Nothing secret is in arguments that every user of the machine can read.
 """
 
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 
 def start_process(module: str, settings: Mapping[str, Any], *, descriptors: tuple[int, ...] = ()) -> subprocess.Popen:
@@ -32,6 +36,14 @@ def start_process(module: str, settings: Mapping[str, Any], *, descriptors: tupl
         process.stdin.write(json.dumps(settings, default=str).encode() + b"\n")
         process.stdin.flush()
     return process
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when the one that started it ends, even if this one is stopped (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def settings_from_parent(on_parent_gone: Callable[[], None]) -> dict[str, Any]:

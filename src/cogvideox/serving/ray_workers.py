@@ -6,11 +6,14 @@ must be reachable from all machines.
 
 import contextlib
 import dataclasses
+import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cogvideox.serving.libraries import ray
@@ -19,6 +22,9 @@ from cogvideox.serving.worker import WorkerSettings
 
 LOCAL = "local"
 """Instead of an address: a cluster of this machine alone, for as long as the service runs."""
+CLUSTER = Path("/tmp/ray/ray_current_cluster")
+"""Where Ray notes which cluster runs on this machine."""
+CONNECT_S = 3.0
 BACKOFF_S = 2.0
 LOOK_S = 0.2
 END_S = 15.0
@@ -58,6 +64,24 @@ class WorkerActor:
         return None if self._process is None else self._process.pid
 
 
+def check_cluster(address: str) -> None:
+    """Raise ValueError unless there may be a cluster at an address; Ray itself would try for a minute."""
+    if address == LOCAL:
+        return
+    if address == "auto":
+        if not CLUSTER.exists() and not os.environ.get("RAY_ADDRESS"):
+            raise ValueError("--ray-address: no cluster runs on this machine; start one with ray start, or name one")
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"--ray-address: expected local, auto or HOST:PORT, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"--ray-address: {address} cannot be reached ({reason}); start it, or correct it") from None
+
+
 @contextmanager
 def ray_workers(
     address: str, settings: WorkerSettings, *, num_workers: int, gpus_per_worker: float = 0.0
@@ -72,13 +96,13 @@ def ray_workers(
 
     Raises:
         MissingPackageError: Ray is not installed.
-        ConnectionError: there is no cluster at the address.
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or there is no cluster at the address.
     """
     if num_workers < 1:
         raise ValueError(f"--workers: expected at least 1 with --ray-address, got {num_workers}")
     if gpus_per_worker < 0:
         raise ValueError(f"--gpus-per-worker: expected at least 0, got {gpus_per_worker}")
+    check_cluster(address)
     library = ray()
     options: dict[str, Any] = {"include_dashboard": False, "num_cpus": num_workers} if address == LOCAL else {}
     place = LOCAL if address == LOCAL else address

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from cogvideox.configs import GuidanceMode
@@ -31,6 +31,8 @@ DATA_URL_PREFIX = "data:"
 PromptLanguage = Literal["auto", "reject", "asis"]
 Truncation = Literal["warn", "error"]
 ALLOWED_CONTROLS = "\t\n\r"
+MAX_COMPOSED = 4
+"""Code points that the normal form C makes one of, at most."""
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
@@ -55,6 +57,8 @@ class Asked:
     size: tuple[int, int] | None = None
     """Width and height."""
     negative_prompt: str | None = None
+    original_prompt: str | None = None
+    """What the prompt was before it was written anew; for the record only."""
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     guidance_mode: GuidanceMode | None = None
@@ -196,6 +200,7 @@ READERS: dict[str, Reader] = {
 }
 """Of the fields that all requests for videos have, but the prompts."""
 _NOT_KEPT = ("n", "user", "width", "height")
+OTHER_PROMPTS = ("negative_prompt", "original_prompt")
 
 Kind = Literal["create", "edit", "remix"]
 SOURCES: dict[Kind, dict[str, Reader]] = {
@@ -207,7 +212,7 @@ SOURCES: dict[Kind, dict[str, Reader]] = {
 
 def known_fields(kind: Kind) -> tuple[str, ...]:
     """Return the names of all fields that a request may have."""
-    return ("prompt", "negative_prompt", *READERS, *SOURCES[kind], "extra_body")
+    return ("prompt", *OTHER_PROMPTS, *READERS, *SOURCES[kind], "extra_body")
 
 
 def read_asked(fields: Mapping[str, Any], *, kind: Kind, is_form: bool, max_prompt_length: int) -> Asked:
@@ -228,8 +233,9 @@ def read_asked(fields: Mapping[str, Any], *, kind: Kind, is_form: bool, max_prom
         if name not in known:
             raise ApiError("unknown_field", f"{describe(name)}: there is no such field", param=name)
     asked: dict[str, Any] = {"prompt": read_prompt(values.get("prompt"), max_prompt_length)}
-    if values.get("negative_prompt") is not None:
-        asked["negative_prompt"] = _checked_prompt("negative_prompt", values["negative_prompt"], max_prompt_length)
+    for name in OTHER_PROMPTS:
+        if values.get(name) is not None:
+            asked[name] = _checked_prompt(name, values[name], max_prompt_length)
     for name, read in (READERS | SOURCES[kind]).items():
         if values.get(name) is not None:
             asked[name] = read(name, values[name], is_form)
@@ -280,13 +286,33 @@ def _checked_prompt(name: str, value: Any, max_length: int) -> str:
     if not isinstance(value, str):
         raise _invalid(name, "text", value)
     # The bound on the raw text first: normalising a megabyte takes time.
-    if len(value) > 8 * max_length or len(unicodedata.normalize("NFC", value)) > max_length:
+    if len(value) > MAX_COMPOSED * max_length or composed_length(value) > max_length:
         raise ApiError("prompt_too_long", f"{name}: expected at most {max_length} characters", param=name)
     if (found := _forbidden_character(value)) is not None:
         raise ApiError(
             "invalid_param", f"{name}: it has the character U+{ord(found):04X}, which is no text", param=name
         )
     return value
+
+
+def composed_length(text: str) -> int:
+    """Return how many code points text has in the normal form C, in a time that grows with its length alone.
+
+    Python sorts each run of combining marks by insertion: thousands of them hold up the whole process. What is sorted
+    already stays as it is, so they are sorted before (UAX 15, section 1.3: canonical ordering).
+    """
+    if text.isascii():
+        return len(text)
+    ordered: list[str] = []
+    marks: list[str] = []
+    for letter in "".join(unicodedata.normalize("NFD", each) for each in text):
+        if unicodedata.combining(letter):
+            marks.append(letter)
+            continue
+        ordered += sorted(marks, key=unicodedata.combining)
+        ordered.append(letter)
+        marks = []
+    return len(unicodedata.normalize("NFC", "".join(ordered + sorted(marks, key=unicodedata.combining))))
 
 
 def _forbidden_character(text: str) -> str | None:
@@ -306,6 +332,9 @@ def fingerprint(asked: Asked, *, kind: Kind, model: str, inputs: Mapping[str, st
         model: that is meant.
         inputs: SHA-256 of files, or ids of videos, by role.
     """
+    reference = asked.input_reference
+    if reference is not None and (reference.image_url or "")[: len(DATA_URL_PREFIX)].lower() == DATA_URL_PREFIX:
+        asked = replace(asked, input_reference=None)  # the digest of what is in it stands for it
     values = {"kind": kind, "asked": asdict(asked), "model": model, "inputs": dict(inputs)}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -319,6 +348,10 @@ def read_prompt_facts(asked: Asked, model: CatalogModel) -> PromptFacts:
         if asked.truncation == "error":
             raise ApiError("prompt_tokens_exceeded", message, param="prompt")
         warnings.append({"code": "prompt_truncated", "message": message, "param": "prompt"})
+    if asked.original_prompt is not None:
+        message = "prompt: it was written anew; original is what it was"
+        original = asked.original_prompt
+        warnings.append({"code": "prompt_rewritten", "message": message, "param": "prompt", "original": original})
     share = unknown_share(asked.prompt, model.tokens)
     notice = noticed_language(asked.prompt, share)
     if notice is not None and asked.prompt_language != "asis":

@@ -14,9 +14,11 @@ from cogvideox.serving.libraries import alembic, sqlalchemy
 sa = sqlalchemy()
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"
+HEAD = "0003"
 """The newest revision in ``migrations/versions``."""
 VERSION_TABLE = "alembic_version"
+ENDED_BY_BOOT_US = 0
+"""End of the lease of a job whose worker ended with its machine; no lease that was given ends then."""
 
 metadata = sa.MetaData()
 
@@ -59,6 +61,7 @@ jobs = sa.Table(
     sa.Column("deleted_us", sa.BigInteger),
     sa.Column("is_purged", sa.Boolean, nullable=False),
     sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Column("crash_step", sa.BigInteger, nullable=False, server_default="-1"),
     sa.CheckConstraint(f"state IN ({', '.join(repr(state) for state in STATES)})", name="known_state"),
     sa.CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempts_in_range"),
     sa.CheckConstraint("(state IN ('completed', 'failed')) = (finished_us IS NOT NULL)", name="finished_if_terminal"),
@@ -122,6 +125,46 @@ api_keys = sa.Table(
     sa.Column("last_used_us", sa.BigInteger),
 )
 
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("events", sa.Text, nullable=False),
+    sa.Column("is_private_allowed", sa.Boolean, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("disabled_us", sa.BigInteger),
+    sa.Column("disabled_reason", sa.Text),
+    sa.Column("last_us", sa.BigInteger),
+    sa.Column("last_answer", sa.Text),
+    sa.Column("num_given_up", sa.BigInteger, nullable=False),
+    sa.Index("webhooks_by_owner", "owner"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("webhook_id", sa.Text, nullable=False),
+    sa.Column("job_id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("num_tries", sa.BigInteger, nullable=False),
+    sa.Column("not_before_us", sa.BigInteger, nullable=False),
+    sa.Column("token", sa.Text),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("ended_us", sa.BigInteger),
+    sa.CheckConstraint("(state = 'waiting') = (ended_us IS NULL)", name="ended_unless_waiting"),
+    sa.Index("outbox_by_state", "state", "not_before_us"),
+    sa.Index("outbox_by_webhook", "webhook_id"),
+)
+"""Events on their way: whoever sends one has its token, and ``not_before_us`` is then when another may try.
+
+Without foreign keys: that a job ends depends on no target, whoever removes it meanwhile.
+"""
+
 store_state = sa.Table(
     "store_state",
     metadata,
@@ -129,7 +172,11 @@ store_state = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
 )
-"""Single values: ``change`` and ``claim`` count, ``steady_clock`` holds an offset and the boot that it is for."""
+"""Single values: ``change`` and ``claim`` count, ``steady_clock`` holds an offset and the boot that it is for.
+
+``store_id`` names the store and ``data_folder`` the folder of its files (see `cogvideox.serving.data_folder`);
+``count:...`` are `JobStore.tallies`.
+"""
 
 
 def revision_of(connection: Any) -> str | None:

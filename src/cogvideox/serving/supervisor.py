@@ -1,12 +1,13 @@
 """The whole service in one command: the API, workers and the janitor, started again when they end.
 
 The supervisor itself opens the port, so that no request is refused while the API starts again; it does nothing else
-that could fail. Whatever is killed, jobs are in the store.
+that could fail. Whatever is killed, jobs are in the store. A process that is there but shows no sign of life is killed.
 """
 
 import dataclasses
 import http.client
 import logging
+import math
 import signal
 import socket
 import subprocess
@@ -18,12 +19,14 @@ from types import FrameType
 from typing import Any
 
 from cogvideox.serving.api.settings import ApiSettings
-from cogvideox.serving.dead_workers import give_back_jobs_of_dead_workers
+from cogvideox.serving.data_folder import join_folder
+from cogvideox.serving.dead_workers import PLACE, give_back_jobs_of_dead_workers, process_facts
 from cogvideox.serving.files import FileStore, only_supervisor
-from cogvideox.serving.janitor import Retention, sweep
-from cogvideox.serving.job import StoreUnavailableError
+from cogvideox.serving.janitor import Retention, Swept, sweep
+from cogvideox.serving.job import Reaped, StoreError, StoreUnavailableError
 from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.process_ties import start_process
+from cogvideox.serving.webhook_sender import Sender
 from cogvideox.serving.worker import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,12 @@ MAX_KILLED_BACKOFF_S = 2.0
 API_GRACE_S = 5.0
 KILL_S = 10.0
 """After its grace a process is killed."""
+MIN_MISSES = 4
+"""Looks in a row at which a process showed no sign of life, before it is taken for hanging."""
+FIRST_S = 120.0
+"""For the first sign of life: a busy machine starts processes slowly."""
+WORKER_PATIENCE = 2.0
+"""How many times as long as the API a worker may be silent; its lease has lapsed then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +59,31 @@ class ServiceSettings:
     num_workers: int = 1
     """On this machine; more can join from anywhere."""
     retention: Retention = dataclasses.field(default_factory=Retention)
+    hang_s: float = 40.0
+    """An API that answered nothing for so long is killed and started again; a worker after twice that time."""
 
     def __post_init__(self) -> None:
         if self.num_workers < 0:
             raise ValueError(f"num_workers: expected at least 0, got {self.num_workers}")
+        if self.hang_s <= 0:
+            raise ValueError(f"hang_s: expected more than 0, got {self.hang_s}")
 
 
 class Service:
     """A process that is kept running."""
 
-    def __init__(self, name: str, start: Callable[[], subprocess.Popen], grace_s: float) -> None:
-        """Say how it is started, and how long it may take to end."""
+    def __init__(
+        self, name: str, start: Callable[[], subprocess.Popen], grace_s: float, *, hang_s: float = math.inf
+    ) -> None:
+        """Say how it is started, how long it may take to end, and how long it may show no sign of life."""
         self.name = name
         self._start = start
         self._grace_s = grace_s
+        self._hang_s = hang_s
+        self._is_known = False
+        """It has shown a sign of life."""
+        self._well_s = 0.0
+        self._num_misses = 0
         self._process: subprocess.Popen | None = None
         self._started_s = 0.0
         self._start_at_s = 0.0
@@ -75,9 +95,36 @@ class Service:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """The number of the process."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def note(self, pid: int | None, *, is_well: bool) -> None:
+        """Note whether process ``pid`` showed a sign of life when somebody looked."""
+        if pid is None or pid != self.pid:  # it has ended since
+            return
+        if is_well:
+            self._is_known, self._well_s, self._num_misses = True, time.monotonic(), 0
+        else:
+            self._num_misses += 1
+
+    def forgive(self) -> None:
+        """Forget that it showed no sign of life: nobody could have seen any."""
+        self._well_s, self._num_misses = time.monotonic(), 0
+
+    def _is_hanging(self, now_s: float) -> bool:
+        patience_s = self._hang_s if self._is_known else max(self._hang_s, FIRST_S)
+        return self.is_running and self._num_misses >= MIN_MISSES and now_s - self._well_s > patience_s
+
     def look(self) -> None:
-        """Start the process if it is not there and its time has come."""
+        """Start the process if it is not there and its time has come; kill it if it hangs."""
         now_s = time.monotonic()
+        if self._process is not None and self._is_hanging(now_s):
+            log.error("%s shows no sign of life: killed", self.name, extra={"silent_s": round(now_s - self._well_s, 1)})
+            self.forgive()
+            self._process.kill()  # it ends even if it is stopped
         if self._process is not None and not self.is_running:
             code = self._process.returncode
             self._forget()
@@ -89,6 +136,8 @@ class Service:
         if self._process is None and now_s >= self._start_at_s:
             try:
                 self._process, self._started_s = self._start(), now_s
+                self._is_known = False
+                self.forgive()
             except OSError as error:  # no memory for another process, say
                 self._start_at_s = now_s + MAX_BACKOFF_S
                 log.error("%s cannot start: %s", self.name, error)
@@ -128,10 +177,14 @@ class Supervisor:
         self._num_signals = 0
         self._is_ending = threading.Event()
         api, worker = _plain(settings.api), _plain(settings.worker)
-        self._api = Service("api", lambda: self._start_api(api), API_GRACE_S)
-        grace_s = settings.worker.grace_s
+        self._api = Service("api", lambda: self._start_api(api), API_GRACE_S, hang_s=settings.hang_s)
+        grace_s, self._worker_hang_s = settings.worker.grace_s, WORKER_PATIENCE * settings.hang_s
+
+        def start_worker() -> subprocess.Popen:
+            return start_process("cogvideox.serving.worker_main", worker)
+
         self._workers = [
-            Service(f"worker {number}", lambda: start_process("cogvideox.serving.worker_main", worker), grace_s)
+            Service(f"worker {number}", start_worker, grace_s, hang_s=self._worker_hang_s)
             for number in range(1, settings.num_workers + 1)
         ]
 
@@ -147,10 +200,18 @@ class Supervisor:
         files = FileStore(self.settings.api.data_dir)
         with only_supervisor(self.settings.api.data_dir):
             store = JobStore.open(self.settings.api.store_url, limits=self.settings.api.queue)
+            try:
+                join_folder(store.database, files.folder)
+            except BaseException:
+                store.close()
+                raise
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
             janitor = threading.Thread(target=self._clear_away, args=(store, files), daemon=True)
             janitor.start()
+            threading.Thread(target=self._watch_api, daemon=True).start()
+            sender = threading.Thread(target=Sender(store.database).run, args=(self._is_ending,), daemon=True)
+            sender.start()
             try:
                 self._keep_running(on_ready)
                 self._end()
@@ -159,6 +220,7 @@ class Supervisor:
                 for service in (*self._workers, self._api):
                     service.kill()
                 janitor.join(timeout=10)
+                sender.join(timeout=10)
                 store.close()
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
@@ -169,7 +231,7 @@ class Supervisor:
         while not self._num_signals:
             for service in (self._api, *self._workers):
                 service.look()
-            if not is_told and self._answers():
+            if not is_told and self._status(timeout_s=1.0) == http.client.OK:
                 is_told = True
                 on_ready()
             time.sleep(LOOK_S)
@@ -196,15 +258,34 @@ class Supervisor:
         values = {"settings": settings, "descriptor": descriptor}
         return start_process("cogvideox.serving.api_main", values, descriptors=(descriptor,))
 
-    def _answers(self) -> bool:
+    def _watch_api(self) -> None:
+        """See whether the API answers, until the service ends. Any answer will do: a busy one refuses requests."""
+        timeout_s = self.settings.hang_s / MIN_MISSES
+        while not self._is_ending.wait(timeout_s / 4):
+            pid = self._api.pid
+            if pid is not None:
+                self._api.note(pid, is_well=self._status(timeout_s=timeout_s) is not None)
+
+    def _watch_workers(self, store: JobStore) -> None:
+        """See whether the workers of this service report to the store."""
+        own = {PLACE: None, **process_facts()}[PLACE], socket.gethostname()
+        silent_s = {
+            worker.pid: worker.silent_s for worker in store.workers() if (worker.facts.get(PLACE), worker.host) == own
+        }
+        for service in self._workers:
+            pid = service.pid
+            service.note(pid, is_well=silent_s.get(pid or 0, math.inf) < self._worker_hang_s)
+
+    def _status(self, *, timeout_s: float) -> int | None:
+        """Return the status with which the API answers; None if it does not answer in time."""
         host, port = self._listener.getsockname()[:2]
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(host), str(host))
-        connection = http.client.HTTPConnection(here, port, timeout=1.0)
+        connection = http.client.HTTPConnection(here, port, timeout=timeout_s)
         try:
             connection.request("GET", "/livez", headers={"host": f"localhost:{port}"})
-            return connection.getresponse().status == http.client.OK
+            return connection.getresponse().status
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             connection.close()
 
@@ -212,18 +293,37 @@ class Supervisor:
         """Take back jobs of workers that are gone, and remove what nobody needs, until the service ends."""
         swept_s = time.monotonic()
         while not self._is_ending.wait(REAP_S):
-            try:
-                for reaped in (*give_back_jobs_of_dead_workers(store), *store.reap()):
-                    values = {"job_id": reaped.job_id, "outcome": reaped.outcome, "code": reaped.error_code}
-                    log.warning("job taken back", extra=values)
-                if time.monotonic() - swept_s > SWEEP_S:
-                    swept_s = time.monotonic()
-                    swept = sweep(store, files, self.settings.retention)
-                    log.info("swept", extra=dataclasses.asdict(swept))
-            except (StoreUnavailableError, OSError) as error:
-                log.warning("janitor: %s", error)
-            except Exception:  # whatever it is, jobs are taken back and files removed for as long as this runs
-                log.exception("janitor")
+            _try("jobs of dead workers", lambda: _tell_taken_back(give_back_jobs_of_dead_workers(store)))
+            _try("jobs without a lease", lambda: _tell_taken_back(store.reap()))
+            if not _try("workers", lambda: self._watch_workers(store)):
+                for service in self._workers:
+                    service.forgive()
+            if time.monotonic() - swept_s > SWEEP_S:
+                _try("sweep", lambda: _tell_swept(sweep(store, files, self.settings.retention)))
+                swept_s = time.monotonic()
+
+
+def _try(what: str, step: Callable[[], None]) -> bool:
+    """Take a step of the janitor; whatever goes wrong, the others are taken, and this one again later."""
+    try:
+        step()
+    except (StoreError, StoreUnavailableError, OSError) as error:
+        log.warning("janitor: %s: %s", what, error)
+    except Exception:
+        log.exception("janitor: %s", what)
+    else:
+        return True
+    return False
+
+
+def _tell_taken_back(jobs: tuple[Reaped, ...]) -> None:
+    for job in jobs:
+        values = {"job_id": job.job_id, "outcome": job.outcome, "code": job.error_code}
+        log.warning("job taken back", extra=values)
+
+
+def _tell_swept(swept: Swept) -> None:
+    log.info("swept", extra=dataclasses.asdict(swept))
 
 
 def _plain(settings: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Small pictures of a video, made while its frames pass by on their way into the file; without torch."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -26,10 +27,14 @@ class FrameTap:
         self._tiles: list[Image.Image] = []
         self._middle: Image.Image | None = None
         self.num_frames = 0
+        self.source_s = 0.0
+        """How long the frames took to come."""
 
     def through(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield chunks (T, H, W, 3) uint8 as they are."""
+        asked_s = time.monotonic()
         for chunk in chunks:
+            self.source_s += time.monotonic() - asked_s
             for frame in chunk:
                 if self.num_frames % self._stride == 0 and len(self._tiles) < NUM_SHEET_FRAMES:
                     self._tiles.append(smaller(Image.fromarray(frame), SHEET_TILE_PX))
@@ -39,6 +44,7 @@ class FrameTap:
             yield chunk
             if self._on_frames is not None:
                 self._on_frames(self.num_frames)
+            asked_s = time.monotonic()
 
     def save_thumbnail(self, path: Path) -> None:
         """Write the middle frame as JPEG."""

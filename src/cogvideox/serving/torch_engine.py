@@ -5,8 +5,9 @@ import importlib.util
 import json
 import logging
 import resource
+import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 import cogvideox
 from cogvideox.checkpoints.directory import find_checkpoint
@@ -24,22 +25,34 @@ from cogvideox.component_files import parse_dtype
 from cogvideox.generation.denoise import DenoiseState
 from cogvideox.generation.generator import SamplingOptions, VideoGenerator
 from cogvideox.generation.memory_plan import Placement, PlannedVideo, choose_placement
+from cogvideox.generation.model_limits import (
+    ModelLimits,
+    Task,
+    check_guidance,
+    check_negative_prompt,
+    check_prompt,
+    check_seed,
+    check_source,
+    check_strength,
+)
 from cogvideox.machine import fastest_dtype, parse_device
+from cogvideox.media.geometry import num_frames_of_latents
 from cogvideox.media.pictures import read_picture
 from cogvideox.media.video import read_video
 from cogvideox.media.writers import write_video
+from cogvideox.models.patch_embedding import PatchEmbedding
 from cogvideox.serving.engine_port import JobStopped, Port, UserError
-from cogvideox.serving.engine_protocol import MEDIA_DECODE_FAILED, EngineJob, EngineSettings
+from cogvideox.serving.engine_protocol import INVALID_PARAM, MEDIA_DECODE_FAILED, EngineJob, EngineSettings
 from cogvideox.serving.model_catalog import describe_model
 from cogvideox.serving.previews import LatentColours, PreviewPace, save_preview
 from cogvideox.serving.resume import is_checkpoint_due, run_digest
 from cogvideox.serving.thumbnails import FrameTap
-from cogvideox.serving.video_params import VideoParams, params_of
+from cogvideox.serving.video_params import VideoParams, VideoTaskName, params_of
 from cogvideox.serving.weight_digests import digests_of
 
 log = logging.getLogger(__name__)
 
-ENGINE_ONLY = ("engine", "memory_bytes", "placement")
+ENGINE_ONLY = ("engine", "memory_bytes", "device_memory_bytes", "placement")
 """Facts of the engine that no video needs."""
 DECODE_PROGRESS, MAX_PROGRESS = 95, 99
 
@@ -76,7 +89,11 @@ class TorchEngine:
         # Another number of threads adds up in another order, and gives slightly other frames.
         cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
         name = torch.cuda.get_device_name(device) if self._is_cuda else cpu
-        self.facts: Mapping[str, Any] = {
+        memory: dict[str, Any] = {"memory_bytes": memory_bytes(device)}
+        if self._is_cuda:
+            free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+            memory["device_memory_bytes"] = {"free": free_bytes, "total": total_bytes}
+        self.facts: Mapping[str, Any] = memory | {
             "engine": "torch",
             "device": str(device),
             "device_name": name,
@@ -85,19 +102,18 @@ class TorchEngine:
             "model_digest": digests["model"],
             "version": cogvideox.__version__,
             "torch": torch.__version__,
-            "memory_bytes": memory_bytes(device),
         }
 
     def run(self, job: EngineJob, port: Port) -> None:
-        """Make a video, from where an earlier try left it, and hand it over. Raises JobStopped, ValueError, UserError.
+        """Make a video, from where an earlier try left it, and hand it over. Raises JobStopped, UserError.
 
         Its frames are those of an undisturbed run with the same settings and seed.
         """
         params = params_of(job.params)
+        _check(params, job.seed, self._generator.limits)
         run = _JobRun(self, job, params, port)
-        with _signs_of_life(port, self._networks):
-            latents, begun_s = run.make_latents(), time.monotonic()
-            run.facts["seconds_denoise"] = round(begun_s - run.begun_s, 3)
+        with _signs_of_life(port, self._networks), _told_of_first(PatchEmbedding, run.begin_denoising):
+            latents = run.make_latents()
             run.decode(latents)
 
     @property
@@ -120,15 +136,30 @@ class _JobRun:
     """One try of one job."""
 
     def __init__(self, engine: TorchEngine, job: EngineJob, params: VideoParams, port: Port) -> None:
-        self.begun_s = self._step_begun_s = time.monotonic()
+        self._begun_s = self._step_begun_s = time.monotonic()
+        self._denoise_begun_s: float | None = None
+        self._step_times_s: list[float] = []
         self.facts: dict[str, Any] = {"resumed_from_step": 0}
         self._engine, self._job, self._params, self._port = engine, job, params, port
         self._generator = engine.generator
         self._digest = run_digest(job, engine.facts)
         self._pace = PreviewPace()
 
+    def begin_denoising(self) -> None:
+        """Note that texts and inputs are encoded, and the first step begins."""
+        self._denoise_begun_s = self._step_begun_s = time.monotonic()
+
     def make_latents(self) -> Tensor:
         """Return scaled latents (1, C, T, H, W)."""
+        latents, ended_s = self._make_latents(), time.monotonic()
+        begun_s = self._denoise_begun_s or ended_s  # the state may be of after the last step
+        self.facts["seconds_text"] = round(begun_s - self._begun_s, 3)
+        self.facts["seconds_denoise"] = round(ended_s - begun_s, 3)
+        if self._step_times_s:
+            self.facts["seconds_step"] = round(statistics.median(self._step_times_s), 4)
+        return latents
+
+    def _make_latents(self) -> Tensor:
         params, job, generator = self._params, self._job, self._generator
         start_state = None if job.checkpoint is None else read_state(job.folder / job.checkpoint, self._digest)
         if start_state is not None:
@@ -158,6 +189,12 @@ class _JobRun:
         if picture is not None:
             return generator.image_to_latents([params.prompt], [picture], [job.seed], **options)
         assert video is not None and params.strength is not None
+        try:
+            num_latent_frames = generator.limits.latent_shape(num_frames=params.num_frames)[1]
+            ratio = generator.limits.autoencoder.temporal_compression_ratio
+            check_source(len(video.frames), num_frames_of_latents(num_latent_frames, ratio))
+        except ValueError as error:
+            raise UserError(INVALID_PARAM, str(error)) from None
         sources = [video.frames]
         return generator.video_to_latents([params.prompt], sources, [job.seed], strength=params.strength, **options)
 
@@ -165,7 +202,8 @@ class _JobRun:
         self._engine.finish_step()
         self._port.check()
         now_s = time.monotonic()
-        self._port.step(state.step_index, num_steps, now_s - self._step_begun_s)
+        self._step_times_s.append(now_s - self._step_begun_s)
+        self._port.step(state.step_index, num_steps, self._step_times_s[-1])
         is_paused = self._port.is_pause_asked.is_set()
         if is_paused or is_checkpoint_due(state.step_index, num_steps):
             path = self._job.folder / f"state-{state.step_index}.safetensors"
@@ -204,7 +242,8 @@ class _JobRun:
         tap.save_sheet(sheet)
         self.facts |= {name: value for name, value in self._engine.facts.items() if name not in ENGINE_ONLY}
         self.facts |= {"num_frames": tap.num_frames, "fps": params.fps, "width": params.width_px}
-        self.facts |= {"height": params.height_px, "seconds_decode": round(time.monotonic() - begun_s, 3)}
+        self.facts |= {"height": params.height_px, "seconds_vae": round(tap.source_s, 3)}
+        self.facts["seconds_encode"] = round(max(time.monotonic() - begun_s - tap.source_s, 0.0), 3)
         self.facts["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         files = {"result": (result, "video/mp4"), "thumbnail": (thumbnail, "image/jpeg")}
         self._port.done(files | {"spritesheet": (sheet, "image/jpeg")}, self.facts)
@@ -215,6 +254,24 @@ class _JobRun:
             raise JobStopped  # the state after the last step is kept already
         share = min(num_frames / self._params.num_frames, 1.0)
         self._port.stage("decode", progress=DECODE_PROGRESS + int((MAX_PROGRESS - DECODE_PROGRESS) * share))
+
+
+def _check(params: VideoParams, seed: int, limits: ModelLimits) -> None:
+    """Raise UserError for settings that this model cannot do; any later ValueError is a fault of ours."""
+    tasks: dict[VideoTaskName, Task] = {"text": "text-to-video", "image": "image-to-video", "video": "video-to-video"}
+    try:
+        limits.check_task(tasks[params.task])
+        limits.latent_shape(num_frames=params.num_frames, height_px=params.height_px, width_px=params.width_px)
+        limits.check_steps(params.num_steps)
+        limits.choose_sampler(params.sampler)
+        check_prompt(params.prompt)
+        check_negative_prompt(params.negative_prompt)
+        check_guidance(params.guidance_mode, params.guidance_scale)
+        check_seed(seed)
+        if params.strength is not None:
+            check_strength(params.strength)
+    except ValueError as error:
+        raise UserError(INVALID_PARAM, str(error)) from None
 
 
 def _placement(settings: EngineSettings) -> Placement:
@@ -271,6 +328,22 @@ def _written_settings(job: EngineJob, params: VideoParams, facts: Mapping[str, A
     settings |= {"seed": job.seed, "model": job.model, "height": params.height_px, "width": params.width_px}
     settings |= {name: facts[name] for name in ("dtype",)}
     return settings | {"cogvideox_version": cogvideox.__version__}
+
+
+@contextmanager
+def _told_of_first(kind: type[nn.Module], call: Callable[[], None]) -> Iterator[None]:
+    """Call back when the first network part of a kind begins its work."""
+
+    def look(module: nn.Module, _: Any) -> None:
+        if isinstance(module, kind):
+            handle.remove()
+            call()
+
+    handle = register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

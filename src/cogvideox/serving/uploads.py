@@ -24,11 +24,14 @@ logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 64
 BLOCK_BYTES = 2**20
+BASE64_LENGTH = 2**18
+"""A multiple of four."""
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis")
 """Of pictures in the container of mp4."""
 SCRIPTS = (b"<script", b"<!doctype html", b"<html>", b"<html ")
 """No picture has these; a file that is also a page may be meant to be opened as one."""
 ANSWER_BYTES = 2**16
+MAX_GIF_FRAMES = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +94,14 @@ def data_url_content(url: str, limits: InputLimits, *, param: str) -> bytes:
     head, comma, text = url.partition(",")
     if not comma or not head.lower().endswith(";base64") or len(head) > 200:
         raise ApiError("invalid_param", f"{param}: expected data:image/png;base64,...", param=param)
+    if "=" in text[:-2]:  # pieces are decoded by themselves
+        raise ApiError("invalid_param", f"{param}: its base64 is damaged", param=param)
     if len(text) * 3 // 4 > limits.max_image_bytes + 3:
         raise ApiError("media_too_large", f"{param}: expected at most {limits.max_image_bytes} bytes", param=param)
     try:
-        return base64.b64decode(text, validate=True)
+        # In pieces: others have their turn between two.
+        pieces = (text[start : start + BASE64_LENGTH] for start in range(0, len(text), BASE64_LENGTH))
+        return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
     except (binascii.Error, ValueError):
         raise ApiError("invalid_param", f"{param}: its base64 is damaged", param=param) from None
 
@@ -136,6 +143,17 @@ def decoded(
         yield Decoded(file=made, kind="image" if is_picture else "video", **answer)
 
 
+def as_gif(video: IO[bytes], limits: InputLimits, folder: Path) -> IO[bytes]:
+    """Return a GIF of one of our videos in a nameless file, made in such a process too. Raises ApiError if it fails."""
+    made = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by whoever has it)
+    try:
+        _run(video, made, "gif", _child_limits("mp4", limits, MAX_GIF_FRAMES, (0, 0)), limits.max_decode_s, "gif")
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 def _child_limits(kind: MediaKind, limits: InputLimits, max_frames: int, cover_px: tuple[int, int]) -> dict[str, Any]:
     return {
         "max_cpu_s": limits.max_decode_cpu_s,
@@ -150,7 +168,12 @@ def _child_limits(kind: MediaKind, limits: InputLimits, max_frames: int, cover_p
 
 
 def _run(
-    source: IO[bytes], made: IO[bytes], kind: MediaKind, limits: dict[str, Any], timeout_s: float, param: str
+    source: IO[bytes],
+    made: IO[bytes],
+    kind: MediaKind | Literal["gif"],
+    limits: dict[str, Any],
+    timeout_s: float,
+    param: str,
 ) -> dict[str, Any]:
     command = [sys.executable, "-m", "cogvideox.serving.decode_child", "--kind", kind, "--limits", json.dumps(limits)]
     # Nothing of ours in its environment but what Python needs to find its packages.

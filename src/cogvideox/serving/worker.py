@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import cogvideox
 from cogvideox.serving.attempt import Attempt, Ended
+from cogvideox.serving.data_folder import join_folder
 from cogvideox.serving.dead_workers import process_facts
 from cogvideox.serving.engine_keeper import EngineKeeper
 from cogvideox.serving.engine_process import EngineProcess
@@ -28,8 +29,9 @@ from cogvideox.serving.engine_protocol import (
     STORAGE_FULL,
     EngineSettings,
     ProtocolError,
+    is_disk_full,
 )
-from cogvideox.serving.files import FileStore, StorageFullError
+from cogvideox.serving.files import FileStore
 from cogvideox.serving.job import (
     CANCELED,
     TIMEOUT,
@@ -99,11 +101,16 @@ class JobWorker:
     """Does jobs until it is told to stop."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        """Open the store and the files. Raises StoreError."""
+        """Open the store and the files that belong to it. Raises StoreError."""
         self.settings = settings
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.store = JobStore.open(settings.store, limits=settings.limits)
-        self.files = FileStore(settings.data_dir)
+        try:
+            self.files = FileStore(settings.data_dir)
+            join_folder(self.store.database, self.files.folder)
+        except BaseException:
+            self.store.close()
+            raise
         self._keeper = EngineKeeper(settings.engine)
         self._process_facts = process_facts()
         self._num_device_faults = 0
@@ -177,12 +184,9 @@ class JobWorker:
         try:
             attempt = Attempt(job, self.files, min_stall_s=self.settings.min_stall_s)
             engine_job, fault = attempt.prepare()
-        except FileNotFoundError:
-            self._fail(job, INTERNAL, "a file of the job is gone", attempt=attempt)
-            return None
         except OSError as error:
             self._log(job, f"cannot begin: {error}")
-            self._fail(job, STORAGE_FULL, STORAGE_FULL_MESSAGE, attempt=attempt)
+            self._fail_of_files(job, error, attempt)
             return None
         if fault is not None:
             self._log(job, fault)
@@ -283,14 +287,10 @@ class JobWorker:
         facts = dict(ended.facts or {}) | {"worker_id": self.id, "attempt": job.attempt}
         try:
             files = attempt.keep_result(ended)
-        except StorageFullError:
-            attempt.discard_unnamed()
-            self._fail(job, STORAGE_FULL, STORAGE_FULL_MESSAGE, attempt=attempt)
-            return
         except (ProtocolError, KeyError, TypeError, OSError) as error:
             self._log(job, f"the result cannot be kept: {error}")
             attempt.discard_unnamed()
-            self._fail(job, INTERNAL, INTERNAL_MESSAGE, attempt=attempt, is_retryable=True, delay_s=FAULT_DELAY_S)
+            self._fail_of_files(job, error, attempt)
             return
         attempt.remove_folder()
         outcome = self._ask(
@@ -303,6 +303,13 @@ class JobWorker:
             attempt.named(files)
         if outcome is not None:  # else the store may have published it
             attempt.discard_unnamed(has_state=outcome != "completed")
+
+    def _fail_of_files(self, job: Job, error: Exception, attempt: Attempt | None) -> None:
+        """Give a job back whose files could not be read or written: only a full disk is no matter of another try."""
+        if is_disk_full(error):
+            self._fail(job, STORAGE_FULL, STORAGE_FULL_MESSAGE, attempt=attempt)
+        else:
+            self._fail(job, INTERNAL, INTERNAL_MESSAGE, attempt=attempt, is_retryable=True, delay_s=FAULT_DELAY_S)
 
     def _close_failed(self, attempt: Attempt, ended: Ended) -> None:
         job, code = attempt.job, ended.code
@@ -335,7 +342,7 @@ class JobWorker:
         if is_memory:
             self._fail(attempt.job, OUT_OF_MEMORY, OUT_OF_MEMORY_MESSAGE, attempt=attempt)
             return
-        message = "what made the video died of it, twice"
+        message = "what made the video died of it, twice at the same place"
         self._fail(attempt.job, WORKER_LOST, message, attempt=attempt, is_retryable=True, is_crash=True)
 
     def _close_stalled(self, attempt: Attempt) -> None:
@@ -355,7 +362,7 @@ class JobWorker:
         )
         self._log(job, "job ends", outcome=outcome, code=code)
         if attempt is not None:
-            attempt.discard_unnamed()
+            attempt.discard_unnamed(has_state=outcome not in ("failed", "canceled"))
 
     def _tell_rest(self, attempt: Attempt, *, for_s: float) -> None:
         """Tell the store of the last checkpoint, which the next try begins with."""

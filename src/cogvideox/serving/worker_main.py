@@ -5,6 +5,7 @@ import signal
 import sys
 
 from cogvideox.errors import CheckpointError, MissingPackageError
+from cogvideox.serving.files import keep_files_private
 from cogvideox.serving.job import StoreError
 from cogvideox.serving.process_ties import settings_from_parent
 from cogvideox.serving.serving_log import log_as_json
@@ -24,6 +25,7 @@ def run_worker(settings: WorkerSettings) -> None:
 def main() -> int:
     """Be a worker of `cogvideox.serving.supervisor`."""
     values = settings_from_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    keep_files_private()
     log_as_json()
     try:
         run_worker(build_dataclass(WorkerSettings, values, where="settings"))

@@ -240,7 +240,8 @@ def test_readiness_and_metrics(api: Served) -> None:
     time.sleep(2.1)
     assert api.http.get("/readyz").json()["num_workers"] == 1
     text = api.http.get("/metrics").text
-    for name in ('cogvideox_jobs{state="in_progress"} 1.0', "cogvideox_worker_up 1.0", "cogvideox_disk_free_bytes"):
+    running = 'cogvideox_jobs_stored{state="in_progress"} 1.0'
+    for name in (running, "cogvideox_worker_up 1.0", "cogvideox_disk_free_bytes"):
         assert name in text
 
 

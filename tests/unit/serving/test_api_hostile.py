@@ -53,6 +53,7 @@ def test_prompts_in_any_script_come_back_exactly(api: Served) -> None:
         "e\u0301 NFD",
         "a\nb\tc",
         "<script>alert(1)</script>",
+        "e" + "\u0301\u0323" * 1990,
         "a" * 4000,
     ):
         for send in ({"json": {"prompt": prompt}}, {"files": {"prompt": (None, prompt.encode())}}):
@@ -182,7 +183,7 @@ def test_slow_and_endless_bodies_hold_nobody_up(api: Served) -> None:
 
 
 def test_slow_headers_end(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cogvideox.serving.api.run.HEADERS_S", 0.5)
+    monkeypatch.setattr("cogvideox.serving.api.protocol.HEADERS_S", 0.5)
     for begun in (b"", b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n"):
         begun_s = time.monotonic()
         answer = _raw(api, begun, wait_s=4, more=b"", every_s=0.2)

@@ -1,10 +1,12 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from cogvideox.cli.main import main
 from cogvideox.serving.api import listen
+from postgres_server import PostgresServer
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, str]]:
@@ -25,3 +27,42 @@ def test_a_sound_machine_and_one_that_is_not(tmp_path: Path, capsys: pytest.Capt
     assert code == 3
     assert [name for name, verdict in found.items() if verdict == "fail"] == ["job store", "model", "port"]
     assert (tmp_path / "jobs.sqlite3").read_bytes() == b"no database" * 100
+
+
+def test_doctor_tells_what_others_can_read_and_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    secret = tmp_path / "url"
+    secret.write_text(f"sqlite:///{folder}/jobs.sqlite3")
+    secret.chmod(0o644)
+    common = ("--data-dir", str(folder), "--port", "0", "--store-file", str(secret))
+    code, found = run(capsys, *common)
+    assert code == 0 and found["permissions"] == "warn" and list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    secret.chmod(0o600)
+    wrong = ("--host", "0.0.0.0", "--device", "gpu", "--ray-address", "127.0.0.1:1")
+    code, found = run(capsys, *common, *wrong)
+    assert code == 3 and found["permissions"] == "ok"
+    assert [name for name, verdict in found.items() if verdict == "fail"] == ["keys", "device", "ray"]
+    (folder / "files").symlink_to(tmp_path)
+    code, found = run(capsys, *common)
+    assert code == 3 and found["data directory"] == "fail"
+
+
+def test_doctor_compares_clocks_and_shows_no_password(
+    postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.new_database().replace("postgres@", "postgres:sekret@")
+    monkeypatch.setenv("COGVIDEOX_STORE", url)
+    code, found = run(capsys, "--data-dir", str(tmp_path), "--port", "0")
+    assert code == 0 and found["job store"] == found["clock"] == "ok"
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    _, found = run(capsys, "--data-dir", str(tmp_path), "--port", "0")
+    assert found["clock"] == "warn"
+    monkeypatch.setenv("COGVIDEOX_STORE", "postgresql://postgres:sekret@127.0.0.1:1/x")
+    with pytest.raises(SystemExit):
+        main(["doctor", "--data-dir", str(tmp_path), "--port", "0"])
+    told = capsys.readouterr()
+    assert "fail  job store" in told.out and "sekret" not in told.out + told.err

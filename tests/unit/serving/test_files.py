@@ -15,7 +15,7 @@ import pytest
 
 from cogvideox.serving.files import DiskFloor, FileStore, FileTooLargeError, StorageFullError
 from cogvideox.serving.janitor import Retention, discard_refused, sweep
-from cogvideox.serving.job import FileRef, QueueLimits
+from cogvideox.serving.job import FileRef, QueueLimits, StoreError
 from cogvideox.serving.job_store import JobStore
 from job_store_model import new_job
 
@@ -242,3 +242,44 @@ def test_the_same_file_kept_by_many_at_once_is_one_file(files: FileStore) -> Non
     with ThreadPoolExecutor(16) as pool:
         kept = list(pool.map(lambda _: files.keep_bytes(b"same" * 1000), range(64)))
     assert count(files) == 1 and len({each.file for each in kept}) == 1
+
+
+def test_what_cannot_be_removed_does_not_stop_the_rest(files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = sorted(files.keep_bytes(b"%d" % number).file.sha256 for number in range(6))
+    (files.folder / "files" / "abc.tmp").write_bytes(b"of a killed process")
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name in (kept[0], kept[3], "abc.tmp"):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    named: list[FileRef] = [FileRef(sha256=name, num_bytes=1) for name in kept[:2]]
+    assert files.remove_released(named, set, grace_s=-1) == 1
+    assert files.remove_unnamed(set, grace_s=-1) == 3
+    assert [files.has(name) for name in kept] == [True, False, False, True, False, False]
+    monkeypatch.setattr(Path, "unlink", real)
+    assert files.remove_unnamed(set, grace_s=-1) == 3
+
+
+@pytest.mark.parametrize("name", ["files", "work"])
+def test_a_folder_of_files_that_is_a_link_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"):
+        FileStore(tmp_path / "data")
+    linked = tmp_path / "linked"  # the whole may be one
+    linked.symlink_to(tmp_path / "elsewhere")
+    assert FileStore(linked).keep_bytes(b"x").is_new
+
+
+def test_files_are_only_this_users(quick_folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        kept = FileStore(quick_folder / "new", floor=NO_FLOOR).keep_bytes(b"x")
+    finally:
+        os.umask(before)
+    for path in (quick_folder / "new", quick_folder / "new" / "files", *(quick_folder / "new").rglob(kept.file.sha256)):
+        assert path.stat().st_mode & 0o077 == 0, path

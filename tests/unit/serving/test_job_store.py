@@ -222,6 +222,32 @@ def test_a_job_that_kills_its_workers_is_not_tried_a_third_time(timed: JobStore,
     assert timed.get(neighbour.id).error_code == "worker_lost"
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_job_that_advances_outlives_any_number_of_deaths(timed: JobStore, clock: Clock, is_seen: bool) -> None:
+    job_id = timed.submit(new_job(num_steps=50)).job.id
+
+    def die(step: int) -> str:
+        claimed = timed.claim("w")
+        assert claimed is not None
+        progress = Progress(step=step, files={"checkpoint": file_ref("state")})
+        timed.heartbeat(job_id, claimed.lease_token, progress, lease_s=60)
+        if is_seen:
+            return timed.fail(job_id, claimed.lease_token, "worker_lost", "", is_retryable=True, is_crash=True)
+        clock.advance(61)
+        (reaped,) = timed.reap()
+        return reaped.outcome
+
+    assert [die(step) for step in (0, 3, 7, 8, 20, 41)] == ["queued"] * 6
+    job = timed.get(job_id)
+    assert (job.attempt, job.num_crashes) == (6, 1) and job.files == {"checkpoint": file_ref("state")}
+    assert die(12) == "failed"  # it began anew and came less far: that is no progress
+    job = timed.get(job_id)
+    assert (job.error_code, job.attempt, job.num_crashes, job.files) == ("worker_lost", 7, 2, {})
+    reason = "worker_lost" if is_seen else "lease_lost"
+    ends = {f"attempts:{reason}": 7, "resumes": 6, "jobs:failed:worker_lost:tiny": 1}
+    assert timed.tallies() == ends | ({} if is_seen else {"lease_lost": 7})
+
+
 def test_system_faults_are_tried_three_times_and_user_errors_once(timed: JobStore, clock: Clock) -> None:
     job = timed.submit(new_job()).job
     for outcome in ("queued", "queued", "failed"):

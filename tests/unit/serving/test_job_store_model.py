@@ -1,11 +1,13 @@
 """Any sequence of calls does to a real store what it does to a model of one page (promises P1 to P8 and P10)."""
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from cogvideox.serving.database import COUNT_PREFIX
 from cogvideox.serving.job import IdempotencyConflictError, Job, Progress, QueueFullError, QueueLimits
 from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.schema import metadata, store_state
@@ -27,6 +29,8 @@ class StoreMachine(RuleBasedStateMachine):
             for table in reversed(metadata.sorted_tables):
                 if table is not store_state:
                     transaction.connection.execute(table.delete())
+            counted = store_state.c.name.startswith(COUNT_PREFIX)
+            transaction.connection.execute(store_state.delete().where(counted))
         type(self).now_us = START_S * 1_000_000
         self.model = Model()
         self.tokens: list[tuple[str, str]] = []
@@ -60,6 +64,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(pick=PICK, num_times=st.integers(1, 3))
     def crash_again_and_again(self, pick, num_times) -> None:
         for _ in range(num_times):
+            self.fail(pick, True, True, 0)
+            self.claim(("tiny", "2b"))
+
+    @rule(pick=PICK, steps=st.lists(st.integers(0, 5), min_size=2, max_size=4))
+    def killed_at_steps(self, pick, steps) -> None:
+        for step in steps:
+            self.heartbeat(pick, step, True)
             self.fail(pick, True, True, 0)
             self.claim(("tiny", "2b"))
 
@@ -136,6 +147,7 @@ class StoreMachine(RuleBasedStateMachine):
         if not is_lost:
             assert signal.is_cancel_requested == job.is_cancel_requested
             job.lease_until_s = self.now_s + LEASE_S
+            job.step = step
             job.files |= files
 
     @rule(pick=PICK)
@@ -200,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
         for job_id, job in self.told.items():
             expected = self.model.jobs[job_id]
             assert job.state == expected.state
-            assert job.attempt == expected.attempt <= MAX_ATTEMPTS
+            assert job.attempt == expected.attempt <= expected.max_attempts == job.max_attempts
             assert job.num_crashes == expected.num_crashes
             assert job.error_code == expected.error_code
             assert job.is_cancel_requested == expected.is_cancel_requested
@@ -222,6 +234,12 @@ class StoreMachine(RuleBasedStateMachine):
         assert sum(counts.by_state.values()) == len(visible)
         named = {file.sha256 for job in self.model.jobs.values() for file in job.files.values()}
         assert self.store.named_files() == named
+        tallies = self.store.tallies()
+        assert {name: tallies[name] for name in tallies if not name.startswith("jobs:")} == +self.model.tallies
+        ends = Counter(
+            f"jobs:{job.state}:{job.error_code or ''}:{job.model}" for job in self.told.values() if job.is_terminal
+        )
+        assert {name: tallies[name] for name in tallies if name.startswith("jobs:")} == ends
 
     @invariant()
     def positions_tell_who_is_next(self) -> None:

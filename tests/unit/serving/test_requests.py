@@ -1,6 +1,8 @@
 """What requests become for models of every published kind."""
 
 import dataclasses
+import random
+import unicodedata
 from typing import Any
 
 import pytest
@@ -11,7 +13,15 @@ from cogvideox.generation.model_limits import ModelLimits
 from cogvideox.presets import PRESETS
 from cogvideox.serving.errors import ApiError
 from cogvideox.serving.model_catalog import CatalogModel, describe_model
-from cogvideox.serving.requests import Asked, Source, complete, fingerprint, read_asked, read_prompt_facts
+from cogvideox.serving.requests import (
+    Asked,
+    Source,
+    complete,
+    composed_length,
+    fingerprint,
+    read_asked,
+    read_prompt_facts,
+)
 from cogvideox.serving.video_params import params_json, params_of
 
 TINY = describe_model("tiny")
@@ -65,6 +75,15 @@ def test_tasks_that_a_model_is_not_made_for() -> None:
     assert (params.num_frames, params.fps, params.strength) == (9, 29.97, 0.8)
     with pytest.raises(ApiError, match="nearest is 9"):
         complete(asked(num_frames=17), TINY, source)
+
+
+def test_length_in_the_normal_form_is_python_s_own() -> None:
+    every = map(chr, range(0x20000))
+    letters = [letter for letter in every if unicodedata.decomposition(letter) or unicodedata.combining(letter)]
+    numbers = random.Random(0)
+    for _ in range(2000):
+        text = "".join(numbers.choices(letters + ["a", "e", "가", " "] * 300, k=numbers.randint(1, 20)))
+        assert composed_length(text) == len(unicodedata.normalize("NFC", text)), ascii(text)
 
 
 def test_equal_requests_have_equal_fingerprints() -> None:

@@ -220,4 +220,39 @@ def test_a_boot_ends_all_leases_of_sqlite(quick_folder: Path, monkeypatch: pytes
     again = store.claim("other")
     assert again is not None and (again.id, again.attempt) == (job.id, 2)
     assert store.heartbeat(job.id, claimed.lease_token).is_lost
+    for number in range(5):  # a machine that dies is no fault of the job
+        store.close()
+        boot.write_text(f"{number}\n")
+        store = JobStore.open(sqlite_url(quick_folder))
+        again = store.claim("other")
+        assert again is not None and (again.id, again.num_crashes) == (job.id, 0)
+    assert store.tallies() == {"attempts:rebooted": 6}
+    store.request_cancel(job.id)
+    store.close()
+    boot.write_text("last\n")
+    store = JobStore.open(sqlite_url(quick_folder))
+    assert [each.error_code for each in store.reap()] == ["canceled"]
+    store.close()
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = alembic().command.upgrade
+    monkeypatch.setattr(alembic().command, "upgrade", lambda config, _: real(config, "0001"))
+    opened = Database(store_url)
+    values = {column.name: 0 for column in schema.jobs.columns if isinstance(column.type, sa.BigInteger)}
+    values |= {column.name: "x" for column in schema.jobs.columns if isinstance(column.type, sa.Text)}
+    values |= {"id": f"video_{1:032x}", "state": "in_progress", "lease_until_us": 1, "max_attempts": 3, "attempt": 1}
+    values |= {"params": "{}", "files": "{}", "facts": "{}", "warnings": "[]", "error_code": None, "finished_us": None}
+    values |= {name: False for name in ("is_cancel_requested", "is_expired", "is_purged")}
+    values |= {"deleted_us": None, "deadline_us": 2**62}
+    del values["crash_step"]
+    with opened.writing() as transaction:
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        transaction.connection.execute(sa.text(f"INSERT INTO jobs ({names}) VALUES ({marks})"), values)
+    opened.close()
+    monkeypatch.undo()
+    store = JobStore.open(store_url)
+    assert [each.outcome for each in store.reap()] == ["queued"]
+    assert store.tallies() == {"attempts:lease_lost": 1, "lease_lost": 1}
     store.close()

@@ -1,58 +1,19 @@
 """``cogvideox serve`` as a whole: what dies comes back, and what was accepted is made."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cogvideox.serving.supervisor import Service
+from cogvideox.serving.supervisor import MIN_MISSES, Service
+from running_service import Served, wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
-
-WAIT_S = 40.0
-
-
-class Served:
-    """A running service."""
-
-    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
-        command = [sys.executable, "-m", "cogvideox", "serve", "--engine", "fake", "--data-dir", str(folder)]
-        command += ["--port", str(port), "--lease", "30", "--grace", "3", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().split()[-1].rstrip("/")
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def children(self) -> dict[str, int]:
-        """Return the numbers of the processes by what they are."""
-        pid = self.process.pid
-        numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        named = {}
-        for number in numbers:
-            text = Path(f"/proc/{number}/cmdline").read_text()
-            named["api" if "api_main" in text else "worker"] = int(number)
-        return named
-
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return json.loads(response.read())
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 @pytest.fixture
@@ -60,18 +21,6 @@ def served(quick_folder: Path) -> Iterator[Served]:
     made = Served(quick_folder)
     yield made
     made.end()
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while True:
-        try:
-            if is_so():
-                return
-        except (OSError, urllib.error.URLError):
-            pass
-        assert time.monotonic() < end_s
-        time.sleep(0.1)
 
 
 def test_everything_that_dies_comes_back_and_jobs_end(served: Served, quick_folder: Path) -> None:
@@ -125,13 +74,15 @@ def test_a_service_that_was_killed_starts_again_at_once_and_drains(served: Serve
 
 
 def test_an_open_address_needs_keys(quick_folder: Path) -> None:
-    command = [sys.executable, "-m", "cogvideox", "serve", "--host", "0.0.0.0", "--data-dir", str(quick_folder)]
+    command = [sys.executable, "-m", "cogvideox", "serve", "--host", "0.0.0.0", "--port", "0"]
+    command += ["--data-dir", str(quick_folder)]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert refused.returncode == 2 and "cogvideox keys new" in refused.stderr
 
 
 def test_what_is_killed_again_and_again_starts_again_soon_and_what_ends_by_itself_later() -> None:
     waits: dict[str, float] = {}
+    begun_s = 0.0
     for name, code in (("killed", "import os; os.kill(os.getpid(), 9)"), ("broken", "raise SystemExit(1)")):
 
         def start(code: str = code) -> subprocess.Popen:
@@ -147,3 +98,34 @@ def test_what_is_killed_again_and_again_starts_again_soon_and_what_ends_by_itsel
             service.look()
         waits[name] = service._start_at_s - begun_s
     assert waits["killed"] <= 2.1 and waits["broken"] > 6
+
+
+def test_a_slow_answer_is_no_hang() -> None:
+    def start() -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], stdin=subprocess.PIPE)
+
+    service = Service("slow", start, grace_s=1, hang_s=0.2)
+    service.look()
+    pid = service.pid
+    assert pid is not None
+    try:
+        for _ in range(MIN_MISSES + 3):  # it may still be starting, which takes time
+            service.note(pid, is_well=False)
+        time.sleep(0.3)
+        service.look()
+        assert service.is_running
+        for num_misses, pause_s in ((MIN_MISSES - 1, 0.3), (MIN_MISSES, 0.0)):  # too few in a row, too soon
+            service.note(pid, is_well=True)
+            for _ in range(num_misses):
+                service.note(pid, is_well=False)
+                service.note(pid + 1, is_well=False)  # of one that has ended
+            time.sleep(pause_s)
+            service.look()
+            assert service.is_running and service.pid == pid
+        time.sleep(0.3)
+        service.look()
+        assert service._process is not None and service._process.wait(timeout=20) == -signal.SIGKILL
+        service.look()
+        assert service.pid not in (None, pid)
+    finally:
+        service.kill()

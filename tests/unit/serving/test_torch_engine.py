@@ -51,6 +51,11 @@ def test_a_killed_engine_goes_on_at_its_step_and_ends_with_the_same_frames(
     job = work.wait(job_id)
     assert (job.state, job.attempt, job.num_crashes) == ("completed", 2, 1), job.error_message
     assert 3 <= job.facts["resumed_from_step"] < 8
+    times_s = [job.facts[f"seconds_{stage}"] for stage in ("text", "denoise", "vae", "encode")]
+    assert all(time_s > 0 for time_s in times_s) and job.finished_us is not None and job.started_us is not None
+    assert sum(times_s) < (job.finished_us - job.started_us) / 1e6
+    num_steps = 8 - job.facts["resumed_from_step"]
+    assert 0 < job.facts["seconds_step"] * num_steps < 2 * job.facts["seconds_denoise"]
     path = tmp_path / "result.mp4"
     path.write_bytes(work.files.read(job.files["result"]))
     expected = generator.text_to_video(PROMPT, seed=7, num_steps=8, sampler="dpmpp-2m-sde", **size)
@@ -58,6 +63,17 @@ def test_a_killed_engine_goes_on_at_its_step_and_ends_with_the_same_frames(
     assert np.array_equal(read_video(path).frames, read_video(tmp_path / "expected.mp4").frames)
     settings = read_settings_file(path)  # for generate --like
     assert (settings["seed"], settings["prompt"], settings["num_steps"]) == (7, PROMPT, 8)
+
+
+@pytest.mark.slow
+def test_settings_that_the_model_cannot_do_are_the_users(work: Bench) -> None:
+    ids = [work.submit("a fox", height_px=40), work.submit("a fox", sampler="none"), work.submit(" ")]
+    ids += [work.submit("a fox", task="image"), work.submit("a fox", num_steps=5000)]
+    work.start()
+    jobs = [work.wait(job_id) for job_id in ids]
+    assert {(job.error_code, job.attempt) for job in jobs} == {("invalid_param", 1)}
+    names = [(job.error_message or "").partition(":")[0] for job in jobs]
+    assert names == ["height_px", "sampler", "prompt", "model", "num_steps"], [job.error_message for job in jobs]
 
 
 def test_a_state_of_another_run_or_a_damaged_one_is_not_used(tmp_path: Path) -> None:

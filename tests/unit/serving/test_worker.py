@@ -40,6 +40,9 @@ def test_every_job_comes_to_its_end_and_the_queue_goes_on(work: Bench, tmp_path:
         "fault:user@2": ("invalid_param", 1),
     }
     assert all("/" not in (job.error_message or "") for job in ended.values())
+    assert not any("checkpoint" in job.files for job in ended.values())
+    stages = ("text", "denoise", "vae", "encode", "step")
+    assert all(ended["plain"].facts[f"seconds_{stage}"] >= 0 for stage in stages)
     assert not any((work.folder / "work").iterdir())
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0

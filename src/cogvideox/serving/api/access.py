@@ -39,6 +39,11 @@ class Access:
         self._lock = threading.Lock()
         self._meters: dict[str, tuple[float, int]] = {}
 
+    def close(self) -> None:
+        """Note which keys were used."""
+        if self._keys is not None:
+            self._keys.close()
+
     @property
     def requires_key(self) -> bool:
         """Whether callers need a key."""

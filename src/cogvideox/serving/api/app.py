@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 from anyio import CapacityLimiter
 
 from cogvideox.serving.api.access import Caller, session_cookie
-from cogvideox.serving.api.bodies import Body, max_body_bytes, read_body, timed
-from cogvideox.serving.api.content import answer_file, content_file
-from cogvideox.serving.api.events import event_stream
-from cogvideox.serving.api.frontier import Frontier, header_values
+from cogvideox.serving.api.bodies import JSON_TYPE, Body, BodyReader, max_body_bytes, of_a_key, small, timed
+from cogvideox.serving.api.events import StreamPlaces, event_stream
+from cogvideox.serving.api.frontier import Frontier, header_values, told_bytes
 from cogvideox.serving.api.openapi import openapi_text
+from cogvideox.serving.api.prompts import PURPOSES, PromptRewriter
 from cogvideox.serving.api.service import Service
-from cogvideox.serving.api.settings import ApiSettings
-from cogvideox.serving.api.wire import POLL_AFTER_MS, VARIANT_ROLES
+from cogvideox.serving.api.settings import ApiSettings, InputLimits, limits_json
+from cogvideox.serving.api.threads import in_thread
+from cogvideox.serving.api.wire import POLL_AFTER_MS
 from cogvideox.serving.errors import ApiError, describe
 from cogvideox.serving.job import Job
 from cogvideox.serving.keys import MAX_KEY_LENGTH, Scope
@@ -41,8 +41,15 @@ NUM_READERS = 12
 """Threads for what asks the store; those that take uploads have a limit of their own."""
 MAX_WAITING = 16
 """Requests whose inputs wait to be decoded, or to be stored."""
+MAX_UNUSED_BYTES = 2**16
+"""Of a body where none is taken: some clients send one all the same."""
 BUSY_RETRY_AFTER_S = 5
 SYNC_S = 600.0
+WHY_NO_EXTENSIONS = (
+    "extensions: these models start from text or one picture, or make a whole video over; none goes on where a video "
+    "ends. A model that starts from a picture takes its last frame as input_reference"
+)
+WHY_NO_CHARACTERS = "characters: these models know nobody by name; describe the character in the prompt"
 
 Endpoint = Callable[[Any], Awaitable[Any]]
 
@@ -77,6 +84,8 @@ def _add(app: Any, path: str, endpoints: Mapping[str, Endpoint]) -> None:
     async def answer(request: Any) -> Any:
         request.scope["state"]["route"] = path
         method = "GET" if request.method == "HEAD" and "GET" in endpoints else request.method
+        if (method != "POST" or path.endswith("/cancel")) and told_bytes(request.scope) > MAX_UNUSED_BYTES:
+            raise ApiError("media_too_large", "body: this address takes none")
         return await endpoints[method](request)
 
     methods = [*endpoints, *(["HEAD"] if "GET" in endpoints else [])]
@@ -97,6 +106,10 @@ class _Api:
         self._reading = CapacityLimiter(NUM_READERS)
         self._writing = CapacityLimiter(NUM_READERS)
         self._decoding = CapacityLimiter(service.settings.inputs.max_decoders)
+        self._bodies = BodyReader(service.files.folder)
+        self._streams = StreamPlaces(service.metrics.streams)
+        chat, length = service.settings.chat, service.settings.inputs.max_prompt_length
+        self._rewriter = None if chat is None else PromptRewriter(chat, service.catalog, max_prompt_length=length)
         self._page = {
             path.name: (path.read_bytes(), MEDIA_TYPES[path.suffix])
             for path in PAGE.glob("*")
@@ -119,6 +132,7 @@ class _Api:
             f"{one}/remix": {"POST": self.remix},
             f"{one}/cancel": {"POST": self.cancel},
             f"{one}/events": {"GET": self.events},
+            "/v1/prompts/rewrite": {"POST": self.rewrite_prompt},
             "/v1/models": {"GET": self.list_models},
             "/v1/models/{model:path}": {"GET": self.retrieve_model},
             "/v1/session": {"GET": self.session, "POST": self.enter, "DELETE": self.leave},
@@ -132,7 +146,7 @@ class _Api:
 
     async def in_thread(self, call: Callable[..., Any], *arguments: Any, limiter: CapacityLimiter | None = None) -> Any:
         """Call what waits for disks, without the loop waiting too."""
-        return await anyio.to_thread.run_sync(call, *arguments, limiter=limiter or self._reading)
+        return await in_thread(call, *arguments, limiter=limiter or self._reading)
 
     async def caller(self, request: Any, scope: Scope) -> Caller:
         """Return who sends a request. Raises ApiError if that one may not."""
@@ -144,18 +158,22 @@ class _Api:
         request.scope["state"]["facts"] = facts
         return caller
 
-    async def body(self, request: Any) -> Body:
-        """Read a body. Raises ApiError if it is not what it should be."""
-        headers, limits = header_values(request.scope), self.service.settings.inputs
+    async def body(self, request: Any, limits: InputLimits | None = None) -> Body:
+        """Read a body, to be closed. Raises ApiError if it is not what it should be."""
+        headers, limits = header_values(request.scope), limits or self.service.settings.inputs
+        num_bytes = told_bytes(request.scope)
         if sum(name == b"content-type" for name, _ in request.scope["headers"]) > 1:
             raise ApiError("unsupported_media_type", "Content-Type: expected one")
         kind = headers.get("content-type", "")
-        told = headers.get("content-length", "")
-        if told.isascii() and told.isdigit() and len(told) < 20 and int(told) > max_body_bytes(kind, limits):
+        if num_bytes > max_body_bytes(kind, limits):
             raise ApiError("media_too_large", f"body: expected at most {max_body_bytes(kind, limits)} bytes")
         if kind.lstrip().lower().startswith("multipart/"):
             await self.in_thread(self.service.files.check_room)
-        return await read_body(headers, timed(request.receive, limits, kind), limits, self.service.files.folder)
+        return await self._bodies.read(headers, timed(request.receive, limits, kind), limits)
+
+    async def small_body(self, request: Any) -> Body:
+        """Read a body that has no files. Raises ApiError if it is not what it should be."""
+        return await self.body(request, small(self.service.settings.inputs))
 
     # Making videos
 
@@ -181,19 +199,22 @@ class _Api:
     async def _made(self, request: Any, kind: Kind, remixed: str = "") -> tuple[Job, bool]:
         caller = await self.caller(request, "generate")
         _check_query(request, ())
-        body = await self.body(request)
+        body = await (self.small_body(request) if kind == "remix" else self.body(request))
         has_media = bool(body.uploads) or "input_reference" in body.fields or "video" in body.fields
-        limiter = self._decoding if has_media else self._writing
-        if limiter.statistics().tasks_waiting >= MAX_WAITING:
+        try:
+            limiter = _with_room(self._decoding if has_media else self._writing)
+        except ApiError:
             body.close()
-            headers = {"retry-after": str(BUSY_RETRY_AFTER_S)}
-            raise ApiError("not_ready", "too many requests are being looked at; try again", headers=headers)
+            raise
         headers = header_values(request.scope)
         making = self.in_thread(self.service.create, kind, body, headers, caller, remixed, limiter=limiter)
         # A client that goes meanwhile gets its video all the same: it may ask again for it.
         made = asyncio.ensure_future(making)
         made.add_done_callback(lambda _: body.close())
-        submitted = await asyncio.shield(made)
+        try:
+            submitted = await asyncio.shield(made)
+        finally:
+            del made, making  # a refusal holds this call, and they the refusal: a circle with the body in it
         request.scope["state"]["facts"] |= {"job_id": submitted.job.id}
         return submitted.job, submitted.is_replay
 
@@ -211,8 +232,7 @@ class _Api:
         if ended.state == "failed":
             code, message = ended.error_code or "video_failed", ended.error_message or "it did not work"
             raise ApiError("video_failed", f"{code}: {message}", headers={"x-should-retry": "false"})
-        file = content_file(ended, "video", "result")
-        answer = await self.in_thread(answer_file, self.service.files, file, ended.id, {})
+        answer = await self.in_thread(self.service.content, ended.id, "video", {}, caller)
         answer.headers["x-video-id"] = ended.id
         return answer
 
@@ -236,16 +256,30 @@ class _Api:
     async def plan(self, request: Any) -> Any:
         """Answer POST /v1/videos/plan."""
         caller = await self.caller(request, "read")
-        body = await self.body(request)
+        body = await self.small_body(request)
         try:
             return _json(await self.in_thread(self.service.plan, body, caller))
         finally:
             body.close()
 
+    async def rewrite_prompt(self, request: Any) -> Any:
+        """Answer POST /v1/prompts/rewrite."""
+        await self.caller(request, "generate")
+        if self._rewriter is None:
+            told = "no language model is set up here; the server is started with one by --chat-url and --chat-model"
+            raise ApiError("unsupported", told, headers={"x-should-retry": "false"})
+        body = await self.small_body(request)
+        body.close()
+        if body.is_form:
+            raise ApiError("unsupported_media_type", "Content-Type: expected application/json")
+        return _json(await self._rewriter.rewrite(body.fields))
+
     async def unsupported(self, request: Any) -> Any:
         """Refuse what CogVideoX does not do."""
         await self.caller(request, "read")
-        raise ApiError("unsupported", "these models do not do that", headers={"x-should-retry": "false"})
+        is_extension = request.url.path.endswith("/extensions")
+        told = WHY_NO_EXTENSIONS if is_extension else WHY_NO_CHARACTERS
+        raise ApiError("unsupported", told, headers={"x-should-retry": "false"})
 
     # Reading and ending
 
@@ -275,43 +309,44 @@ class _Api:
         """Answer GET /v1/videos/{video_id}/content."""
         caller = await self.caller(request, "read")
         variant = _check_query(request, ("variant", "version")).get("variant", "video")
-        job = await self.in_thread(self.service.job, request.path_params["video_id"], caller)
-        if variant not in VARIANT_ROLES:
-            known = ", ".join(VARIANT_ROLES)
-            raise ApiError("invalid_param", f"variant: expected one of {known}", param="variant")
-        file = content_file(job, variant, VARIANT_ROLES[variant])
-        headers = header_values(request.scope)
-        name = job.id if variant == "video" else f"{job.id}_{variant}"
-        return await self.in_thread(answer_file, self.service.files, file, name, headers)
+        headers, job_id = header_values(request.scope), request.path_params["video_id"]
+        limiter = _with_room(self._decoding) if variant == "gif" else None
+        return await self.in_thread(self.service.content, job_id, variant, headers, caller, limiter=limiter)
 
     async def events(self, request: Any) -> Any:
         """Answer GET /v1/videos/{video_id}/events."""
         caller = await self.caller(request, "read")
         hub, job_id = self.service.hub, request.path_params["video_id"]
         await self.in_thread(self.service.job, job_id, caller)
+        place = self._streams.enter(caller.owner if self.service.access.requires_key else None)
         listener = hub.listen(job_id)
         try:
             await self.in_thread(hub.start)
             first = await self.in_thread(self.service.job, job_id, caller)  # what changed before is in it
         except BaseException:
             hub.leave(listener)
+            place.leave()
             raise
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
         async def describe_job(job: Job) -> Any:
             return await self.in_thread(self.service.describe, job)
 
-        async def stream() -> AsyncIterator[str]:
-            self.service.metrics.streams.inc()
-            try:
-                if request.method != "HEAD":
-                    async for event in event_stream(listener, first, describe_job, lambda: False):
-                        yield event
-            finally:
-                hub.leave(listener)
-                self.service.metrics.streams.dec()
+        def events() -> AsyncIterator[str]:
+            return event_stream(listener, first, describe_job, lambda: False)
 
-        return fastapi().responses.StreamingResponse(stream(), 200, headers, "text/event-stream")
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                web = fastapi().responses
+                if request.method == "HEAD":
+                    await web.Response(None, 200, headers, "text/event-stream")(scope, receive, send)
+                else:
+                    await web.StreamingResponse(events(), 200, headers, "text/event-stream")(scope, receive, send)
+            finally:  # also if the client is gone before anything is sent
+                hub.leave(listener)
+                place.leave()
+
+        return answer
 
     async def list_models(self, request: Any) -> Any:
         """Answer GET /v1/models."""
@@ -329,21 +364,8 @@ class _Api:
     def _describe(self, model: CatalogModel) -> dict[str, Any]:
         inputs = self.service.settings.inputs
         told = capabilities(model, inputs.max_prompt_length)
-        queue = self.service.settings.queue
-        told["limits"] = {
-            "max_json_bytes": inputs.max_json_bytes,
-            "max_multipart_bytes": inputs.max_multipart_bytes,
-            "max_image_bytes": inputs.max_image_bytes,
-            "max_image_pixels": inputs.max_image_pixels,
-            "max_image_side_px": inputs.max_image_side_px,
-            "max_video_bytes": inputs.max_video_bytes,
-            "max_video_seconds": inputs.max_video_s,
-            "max_video_side_px": inputs.max_video_side_px,
-            "max_video_fps": inputs.max_video_fps,
-            "max_queued": queue.max_queued,
-            "max_queued_per_key": queue.max_queued_per_owner,
-            "retention_seconds": self.service.settings.retention_s,
-        }
+        told["prompt_rewriting"] = [] if self._rewriter is None else list(PURPOSES)
+        told["limits"] = limits_json(self.service.settings)
         return {
             "id": model.name,
             "object": "model",
@@ -371,7 +393,10 @@ class _Api:
 
     async def enter(self, request: Any) -> Any:
         """Answer POST /v1/session: a browser keeps a key as a cookie that scripts do not see."""
-        body = await self.body(request)
+        # Whoever asks for this has no key yet.
+        if header_values(request.scope).get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
+            raise ApiError("unsupported_media_type", f"Content-Type: expected {JSON_TYPE}")
+        body = await self.body(request, of_a_key(self.service.settings.inputs))
         body.close()
         key = body.fields.get("key")
         if set(body.fields) != {"key"} or not isinstance(key, str) or len(key) > MAX_KEY_LENGTH:
@@ -410,7 +435,8 @@ class _Api:
 
     async def openapi(self, request: Any) -> Any:
         """Answer GET /openapi.json."""
-        return fastapi().Response(openapi_text(), media_type="application/json")
+        text = openapi_text(has_rewriting=self._rewriter is not None)
+        return fastapi().Response(text, media_type="application/json")
 
     async def page(self, request: Any) -> Any:
         """Answer GET / and GET /page/{name}."""
@@ -430,6 +456,14 @@ def _check_query(request: Any, known: tuple[str, ...]) -> dict[str, str]:
     if len({name for name, _ in pairs}) != len(pairs):
         raise ApiError("invalid_param", "a parameter is there twice")
     return dict(pairs)
+
+
+def _with_room(limiter: CapacityLimiter) -> CapacityLimiter:
+    """Return a limiter. Raises ApiError if too many wait for it."""
+    if limiter.statistics().tasks_waiting >= MAX_WAITING:
+        headers = {"retry-after": str(BUSY_RETRY_AFTER_S)}
+        raise ApiError("not_ready", "too many requests are being looked at; try again", headers=headers)
+    return limiter
 
 
 def _is_secure(request: Any) -> bool:

@@ -1,16 +1,16 @@
 """Files of jobs over HTTP: whole or in part, and not again if the client has them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from cogvideox.serving.errors import ApiError
-from cogvideox.serving.files import FileStore
 from cogvideox.serving.job import FileRef, Job
 from cogvideox.serving.libraries import fastapi
 
 CHUNK_BYTES = 2**18
 SUFFIXES = {"video/mp4": ".mp4", "image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
+SUFFIXES |= {"image/gif": ".gif"}
 _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})", re.IGNORECASE)
 _NOT_ENDED = {"x-should-retry": "false"}
 
@@ -28,17 +28,18 @@ def content_file(job: Job, variant: str, role: str) -> FileRef:
     raise ApiError("not_found", f"variant: this video has no {variant}", param="variant")
 
 
-def answer_file(files: FileStore, file: FileRef, name: str, request_headers: Mapping[str, str]) -> Any:
+def answer_file(open_file: Callable[[], BinaryIO], file: FileRef, name: str, request_headers: Mapping[str, str]) -> Any:
     """Return the answer to a request for a file.
 
     Args:
-        files: where it is.
-        file: which.
+        open_file: opens it, at its beginning.
+        file: what it is.
         name: that a browser saves it under, without its suffix.
         request_headers: of conditions and ranges.
 
     Raises:
-        ApiError: it is gone, or has no such part.
+        ApiError: it has no such part.
+        FileNotFoundError: it is gone.
     """
     web = fastapi()
     media_type = file.media_type if file.media_type in SUFFIXES else "application/octet-stream"
@@ -52,10 +53,7 @@ def answer_file(files: FileStore, file: FileRef, name: str, request_headers: Map
     }
     if _matches(request_headers.get("if-none-match", ""), etag):
         return web.Response(status_code=304, headers=headers)
-    try:
-        opened = files.open(file)
-    except FileNotFoundError:
-        raise ApiError("video_expired", "video: its file is gone") from None
+    opened = open_file()
     wanted = request_headers.get("range", "")
     if request_headers.get("if-range", etag) != etag:
         wanted = ""

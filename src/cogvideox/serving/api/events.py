@@ -1,6 +1,7 @@
 """Tells clients what becomes of their videos, as it happens: one thread asks the store for all of them."""
 
 import asyncio
+import collections
 import json
 import logging
 import threading
@@ -8,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from cogvideox.serving.errors import ApiError
 from cogvideox.serving.job import Job, Mark, StoreUnavailableError
 from cogvideox.serving.job_store import JobStore
 
@@ -16,6 +18,9 @@ LOOK_S = 1.0
 RETRY_S = 0.5
 REFRESH_S = 2.0
 """How often those that wait are told of their place in the queue."""
+MAX_STREAMS = 600
+MAX_STREAMS_OF_OWNER = 200
+"""Where there are keys. A browser has one for each page that shows a video being made."""
 IDLE_S = 5.0
 """After the last listener the thread stays so long."""
 
@@ -89,6 +94,45 @@ class EventHub:
                     listeners = tuple(self._listeners.get(job.id, ()))
                 for listener in listeners:
                     listener.tell(job)
+
+
+class StreamPlaces:
+    """Counts the open streams of one event loop, of which there is room for so many."""
+
+    def __init__(self, gauge: Any) -> None:
+        """Tell a gauge how many there are."""
+        self._gauge = gauge
+        self._num_open: collections.Counter[str | None] = collections.Counter()
+
+    def enter(self, owner: str | None) -> "StreamPlace":
+        """Take a place for an owner; None is anybody where no keys are asked for. Raises ApiError if all are taken."""
+        is_full_for_owner = owner is not None and self._num_open[owner] >= MAX_STREAMS_OF_OWNER
+        if is_full_for_owner or self._num_open.total() >= MAX_STREAMS:
+            told = "too many event streams are open; close some, or ask for the video now and then"
+            raise ApiError("rate_limited", told, headers={"retry-after": "5"})
+        self._num_open[owner] += 1
+        self._gauge.inc()
+        return StreamPlace(self, owner)
+
+    def leave(self, owner: str | None) -> None:
+        """Give a place back."""
+        self._num_open[owner] -= 1
+        self._num_open += collections.Counter()  # without those that have none
+        self._gauge.dec()
+
+
+class StreamPlace:
+    """The place of one stream, given back once."""
+
+    def __init__(self, places: StreamPlaces, owner: str | None) -> None:
+        self._places: StreamPlaces | None = places
+        self._owner = owner
+
+    def leave(self) -> None:
+        """Give it back."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.leave(self._owner)
 
 
 class Listener:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cogvideox.serving.api.metrics import Metrics
+from cogvideox.serving.api.protocol import MAX_HEADER_BYTES
 from cogvideox.serving.api.settings import ApiSettings
 from cogvideox.serving.errors import ApiError, error_body
 from cogvideox.serving.files import StorageFullError
@@ -36,8 +37,10 @@ HEADERS = {
 }
 MAX_OPEN = 800
 """Requests at the same time, event streams among them."""
-MAX_HEADER_BYTES = 16 * 2**10
-DRAIN_BYTES = 64 * 2**20
+MAX_HEADERS = 200
+UPLOAD_PATHS = ("/v1/videos", "/v1/videos/sync", "/v1/videos/edits")
+DRAIN_BYTES, SMALL_DRAIN_BYTES = 64 * 2**20, 4 * 2**20
+"""Of bodies that are refused: where files are taken, and elsewhere."""
 DRAIN_S = 3.0
 RETRY_AFTER_S = 2
 
@@ -95,9 +98,10 @@ class Frontier:
         await exchange.refuse(ApiError("internal", "the server made a mistake; its log says which"))
 
     def _check(self, scope: Any) -> None:
+        num_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+        if num_bytes > MAX_HEADER_BYTES or len(scope["headers"]) > MAX_HEADERS:
+            raise ApiError("invalid_param", "the headers are too long, or too many", status=431)
         headers = header_values(scope)
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-            raise ApiError("invalid_param", "the headers are too long", status=431)
         if self._num_open > MAX_OPEN and scope["path"] not in QUIET_PATHS:
             headers = {"retry-after": str(RETRY_AFTER_S)}
             raise ApiError("not_ready", "too many requests at the same time; try again", headers=headers)
@@ -161,8 +165,9 @@ class _Exchange:
         self._receive, self._send = receive, send
         self._is_head = scope["method"] == "HEAD"
         self._is_read = False
-        told = header_values(scope).get("content-length", "")
-        self._told_bytes = int(told) if told.isascii() and told.isdigit() and len(told) < 20 else 0
+        self._told_bytes = told_bytes(scope)
+        self._drain_bytes = DRAIN_BYTES if scope["path"] in UPLOAD_PATHS else SMALL_DRAIN_BYTES
+        self._headers = header_values(scope)
         scope.setdefault("state", {})["request_id"] = self.id
         scope["state"]["exchange"] = self
 
@@ -179,8 +184,16 @@ class _Exchange:
             self.status = message["status"]
             own = {name.lower() for name, _ in message["headers"]}
             every = HEADERS | {"x-request-id": self.id}
+            if self._has_rest:
+                every["connection"] = "close"
             message["headers"] = [*message["headers"], *_encoded(every, own)]
         await self._send(message)
+
+    @property
+    def _has_rest(self) -> bool:
+        """Whether more of the body may come than is worth waiting for: nobody has read it."""
+        is_endless = "transfer-encoding" in self._headers
+        return not self._is_read and (is_endless or self._told_bytes > SMALL_DRAIN_BYTES)
 
     async def refuse(self, error: ApiError) -> None:
         """Answer with an error, if nothing was answered yet."""
@@ -200,14 +213,20 @@ class _Exchange:
     async def _drain(self) -> None:
         """Read what is still coming, for a while: many clients read no answer before they have sent all."""
         num_bytes, end_s = 0, time.monotonic() + DRAIN_S
-        if self._told_bytes > DRAIN_BYTES:
+        if self._told_bytes > self._drain_bytes:
             return
-        while not self._is_read and num_bytes < DRAIN_BYTES:
+        while not self._is_read and num_bytes < self._drain_bytes:
             try:
                 message = await asyncio.wait_for(self.receive(), max(end_s - time.monotonic(), 0))
             except TimeoutError:
                 return
             num_bytes += len(message.get("body", b""))
+
+
+def told_bytes(scope: Any) -> int:
+    """Return how long the body of a request (ASGI) says that it is; 0 if it says nothing."""
+    told = header_values(scope).get("content-length", "")
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 20 else 0
 
 
 def header_values(scope: Any) -> dict[str, str]:

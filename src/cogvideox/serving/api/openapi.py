@@ -1,7 +1,7 @@
 """The API's own description (OpenAPI 3.1), made of what the code checks with.
 
-Left out is what has nothing to describe (`UNDESCRIBED`). A copy is committed as ``serving/openapi.json``; a test keeps
-them equal: ``python -m cogvideox.serving.api.openapi``.
+Left out is what has nothing to describe (`UNDESCRIBED`); the rewriting of prompts is there if a server has it. A copy
+is committed as ``serving/openapi.json``; a test keeps them equal: ``python -m cogvideox.serving.api.openapi``.
 """
 
 import json
@@ -19,15 +19,25 @@ from cogvideox.serving.model_catalog import MAX_FPS, MAX_GUIDANCE_SCALE, MAX_STE
 from cogvideox.serving.requests import MAX_SECONDS, PromptLanguage, Truncation
 
 COMMITTED = Path(__file__).parent.parent / "openapi.json"
-UNDESCRIBED = ("/v1/videos/extensions", "/v1/videos/characters", "/v1/videos/characters/{character_id}", "/readyz")
+UNDESCRIBED = (
+    "/v1/videos/extensions",
+    "/v1/videos/characters",
+    "/v1/videos/characters/{character_id}",
+    "/v1/prompts/rewrite",
+    "/readyz",
+)
 """Refused with 501, whatever is sent; and what is 503 as long as nothing is wrong with a request."""
 Schema = dict[str, Any]
 
 
 @cache
-def openapi_text() -> str:
-    """Return it as JSON."""
-    return json.dumps(_document(), indent=1) + "\n"
+def openapi_text(*, has_rewriting: bool = False) -> str:
+    """Return it as JSON, for a server with or without a language model that writes prompts anew."""
+    document = _document()
+    if has_rewriting:
+        document["paths"] |= {"/v1/prompts/rewrite": {"post": _rewrite()}}
+        document["components"]["schemas"] |= _rewrite_schemas()
+    return json.dumps(document, indent=1) + "\n"
 
 
 def _document() -> Schema:
@@ -74,6 +84,7 @@ def _asked_properties() -> Schema:
     return {
         "prompt": {"type": "string", "minLength": 1, "maxLength": length},
         "negative_prompt": _nullable("string", maxLength=length),
+        "original_prompt": _nullable("string", maxLength=length, description="What it was before it was rewritten."),
         "model": _nullable("string", minLength=1, maxLength=255, description="By default the first one."),
         "seconds": {
             "anyOf": [
@@ -342,6 +353,21 @@ def _post(
     return made
 
 
+def _rewrite() -> Schema:
+    return _post("rewritePrompt", "Have a prompt written anew", "RewritePrompt", answer="RewrittenPrompt")
+
+
+def _rewrite_schemas() -> Schema:
+    length = InputLimits().max_prompt_length
+    prompt = {"type": "string", "minLength": 1, "maxLength": length}
+    purpose = {"type": "string", "enum": ["translate", "enhance"], "description": "Into English, or into a caption."}
+    model = _nullable("string", minLength=1, maxLength=255, description="Whose captions are meant.")
+    return {
+        "RewritePrompt": _object({"prompt": prompt, "purpose": purpose, "model": model}, ["prompt", "purpose"]),
+        "RewrittenPrompt": _object({"prompt": prompt, "original": prompt}),
+    }
+
+
 def _list_videos() -> Schema:
     parameters = [
         {"name": "after", "in": "query", "schema": {"type": "string"}, "description": "Id of the last one before."},
@@ -354,7 +380,7 @@ def _list_videos() -> Schema:
 def _content() -> Schema:
     variant = {"type": "string", "enum": list(VARIANT_ROLES), "default": "video"}
     made = _get("videoContent", "A video's file", None, kind="video/mp4")
-    file = {"content": {name: {} for name in ("video/mp4", "image/jpeg", "image/webp", "image/png")}}
+    file = {"content": {name: {} for name in ("video/mp4", "image/jpeg", "image/webp", "image/png", "image/gif")}}
     made["responses"] |= {"200": {"description": "The file", **file}, "206": {"description": "A part of it", **file}}
     made["responses"]["304"] = {"description": "The client has it"}
     return made | {

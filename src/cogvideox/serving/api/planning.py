@@ -50,11 +50,12 @@ class Planner:
         that is.
         """
         workers = [worker for worker in self.workers() if model.worker_name in worker.models]
-        own = self._device_memory_bytes or self._own_memory_bytes(workers)
+        allowed = self._device_memory_bytes
+        own = allowed or self._own_memory_bytes(workers)
         plans: list[MemoryPlan] = []
         for facts in [worker.facts for worker in workers] or [{}]:
             told = facts.get("memory_bytes")
-            available = told if isinstance(told, int) and told > 0 else own
+            available = min(told, allowed or told) if isinstance(told, int) and told > 0 else own
             if available is not None:
                 dtype = facts["dtype"] if facts.get("dtype") in BYTES_OF_DTYPE else DEFAULT_DTYPE
                 plans.append(plan_memory(_planned(params, model, dtype), _placement(facts), available))

@@ -8,16 +8,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any
 
 from cogvideox.serving.api.access import Access, Caller
 from cogvideox.serving.api.bodies import Body
-from cogvideox.serving.api.content import content_file
+from cogvideox.serving.api.content import answer_file, content_file
 from cogvideox.serving.api.events import EventHub
+from cogvideox.serving.api.gifs import GifShelf
 from cogvideox.serving.api.metrics import Metrics
 from cogvideox.serving.api.planning import Planner, plan_json
 from cogvideox.serving.api.settings import ApiSettings
-from cogvideox.serving.api.wire import QueueWatch, video_json
+from cogvideox.serving.api.wire import VARIANT_ROLES, QueueWatch, video_json
+from cogvideox.serving.data_folder import join_folder
 from cogvideox.serving.errors import ApiError
 from cogvideox.serving.fetching import fetch
 from cogvideox.serving.files import FileStore, Kept, StorageFullError
@@ -46,6 +49,9 @@ READY_S = 0.5
 """Looking writes to the store, and anybody may ask."""
 PLAN_KINDS = ("text", "image", "video")
 SOURCE_FIELDS: dict[Kind, str] = {"create": "input_reference", "edit": "video", "remix": ""}
+
+NUM_LOOKS = 3
+"""At a job whose file is gone: it may have another one by then."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +83,18 @@ class Service:
         self.catalog = ModelCatalog(settings.models)
         self.files = FileStore(settings.data_dir, floor=settings.floor)
         self.store = JobStore.open(settings.store_url, limits=settings.queue)
+        try:
+            join_folder(self.store.database, self.files.folder)
+        except BaseException:
+            self.store.close()
+            raise
         keys = KeyRing(self.store.database, kept_pepper(settings.data_dir)) if settings.requires_key else None
+        self.gifs = GifShelf(self.files.folder, settings.inputs)
         self.access = Access(keys, settings.max_requests_per_minute)
         self.watch = QueueWatch(self.store)
         self.planner = Planner(self.store, settings.device_memory_bytes)
         self.hub = EventHub(self.store)
-        self.metrics = Metrics(self.store, self.files)
+        self.metrics = Metrics(self.store, self.files, self.catalog)
         self._ready_lock = threading.Lock()
         self._ready: tuple[dict[str, Any], list[str]] = {}, []
         self._ready_at_s = -READY_S
@@ -90,6 +102,7 @@ class Service:
     def close(self) -> None:
         """Close everything."""
         self.hub.close()
+        self.access.close()
         self.store.close()
 
     def describe(self, job: Job) -> dict[str, Any]:
@@ -307,8 +320,37 @@ class Service:
         except StorageFullError as error:
             raise ApiError("storage_full", str(error), headers={"retry-after": "60"}) from None
         except FileNotFoundError:
-            raise ApiError("video_expired", "video: its file is gone") from None
+            raise self.missing(origin.stored, origin.remixed_from) from None
         return None
+
+    def missing(self, file: FileRef | None, job_id: str | None) -> ApiError:
+        """Return the refusal of a file that should be there, and tell the operator."""
+        self.metrics.missing.inc()
+        facts = {"job_id": job_id, "sha256": None if file is None else file.sha256}
+        logger.error("a file of a job is missing: restore it into the data folder, or delete the job", extra=facts)
+        return ApiError("video_expired", "video: its file is gone")
+
+    def content(self, job_id: str, variant: str, headers: Mapping[str, str], caller: Caller) -> Any:
+        """Return the answer to a request for a file of a caller's job. Raises ApiError if it is not there."""
+        if variant not in VARIANT_ROLES:
+            known = ", ".join(VARIANT_ROLES)
+            raise ApiError("invalid_param", f"variant: expected one of {known}", param="variant")
+        name = job_id if variant == "video" else f"{job_id}_{variant}"
+        file, told = None, None
+        for _ in range(NUM_LOOKS):
+            file = content_file(self.job(job_id, caller), variant, VARIANT_ROLES[variant])
+            if file == told:
+                break
+            try:
+                shown, open_file = file, partial(self.files.open, file)
+                if variant == "gif":
+                    shown, open_file = self.gifs.get(file, open_file)
+                return answer_file(open_file, shown, name, headers)
+            except FileNotFoundError:
+                told = file  # it may have been replaced or released since the job was read
+        if variant == "preview":
+            raise ApiError("not_found", "variant: this preview was replaced by a newer one", param="variant")
+        raise self.missing(file, job_id)
 
     def _submit(self, new: NewJob, key: str | None, is_retry: bool, kept: Kept | None) -> Submitted:
         try:

@@ -22,6 +22,7 @@ FALLBACK_MESSAGES = {
     "worker_lost": "what made it stopped twice",
 }
 VARIANT_ROLES = {"video": "result", "thumbnail": "thumbnail", "spritesheet": "spritesheet", "preview": "preview"}
+VARIANT_ROLES |= {"gif": "result"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,5 +128,5 @@ def _waiting(job: Job, params: VideoParams, watch: QueueWatch) -> dict[str, Any]
 def _usage(job: Job) -> dict[str, Any] | None:
     if job.state != "completed":
         return None
-    parts = [job.facts.get(name) for name in ("seconds_denoise", "seconds_decode", "seconds_text")]
+    parts = [job.facts.get(name) for name in ("seconds_text", "seconds_denoise", "seconds_vae", "seconds_encode")]
     return {"gpu_seconds": round(sum(part for part in parts if isinstance(part, int | float)), 3)}
