@@ -20,7 +20,7 @@ from cogvideox.serving.video_params import VideoParams, params_json
 
 CHROMIUM = "/usr/bin/chromium"
 PICTURES = Path(__file__).parents[1] / "docs" / "serving"
-DESKTOP = {"viewport": {"width": 1280, "height": 1180}}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
 PROMPTS = (
     ("a red ball bounces in the desert at sunset", 3),
@@ -30,6 +30,8 @@ PROMPTS = (
     ("it starts to snow", 8),
 )
 PENGUIN = "A penguin hops to the left in a snowy field"
+CHAT = ("--chat-url", "http://127.0.0.1:9/v1", "--chat-model", "none")
+"""Never asked: it has the page offer what it offers with a language model."""
 NUM_COLOURS = 256
 MAX_BYTES = 200_000
 
@@ -144,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        process, address = start(folder)
+        process, address = start(folder, *CHAT)
         try:
             show(browser, address, folder)
         finally:

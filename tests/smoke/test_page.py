@@ -91,6 +91,10 @@ def test_a_video_is_played_taken_up_again_and_deleted(server: Server, pages: Pag
         page.click("[data-action=download]")
     assert download.value.suggested_filename == f"{video_id}.mp4"
     assert download.value.path().read_bytes()[4:8] == b"ftyp"
+    with page.expect_download() as download:
+        page.click("[data-action=gif]")
+    assert download.value.suggested_filename.endswith(".gif")
+    assert download.value.path().read_bytes()[:4] == b"GIF8"
     page.fill("#prompt", "something else")
     page.click("#reset")
     page.click("[data-action=reuse]")

@@ -3,6 +3,7 @@
 const BASE = new URL("v1/", document.baseURI);
 const TIMEOUT_MS = 20_000;
 const UPLOAD_TIMEOUT_MS = 600_000;
+const REWRITE_TIMEOUT_MS = 60_000;
 const STREAM_SILENCE_MS = 45_000;
 
 /** What the server refused, by its error envelope. */
@@ -44,6 +45,8 @@ async function request(path, { timeoutMs = TIMEOUT_MS, signal = null, ...options
     throw new NoAnswer(String(error));
   }
   if (answer.ok && !text) return null;
+  const { headers } = answer;
+  if (options.method === "HEAD") throw new ApiError(answer.status, { message: "" }, headers.get("x-request-id"), null);
   let body;
   try {
     body = parse(text);
@@ -52,7 +55,6 @@ async function request(path, { timeoutMs = TIMEOUT_MS, signal = null, ...options
   }
   if (answer.ok) return body;
   if (!body.error) throw new NoAnswer(`no error in the answer (${answer.status})`);
-  const { headers } = answer;
   throw new ApiError(answer.status, body.error, headers.get("x-request-id"), headers.get("retry-after"));
 }
 
@@ -65,6 +67,8 @@ export const api = {
   list: (limit, after) => request(`videos?${new URLSearchParams({ limit, order: "desc", ...(after && { after }) })}`),
   get: (id) => request(`videos/${encodeURIComponent(id)}`),
   plan: (fields, signal) => request("videos/plan", { ...json(fields), signal }),
+  rewrite: (fields, signal) => request("prompts/rewrite", { ...json(fields), signal, timeoutMs: REWRITE_TIMEOUT_MS }),
+  hasContent: (id) => request(`videos/${encodeURIComponent(id)}/content`, { method: "HEAD" }),
   cancel: (id) => request(`videos/${encodeURIComponent(id)}/cancel`, { method: "POST" }),
   remove: (id) => request(`videos/${encodeURIComponent(id)}`, { method: "DELETE" }),
   session: () => request("session"),

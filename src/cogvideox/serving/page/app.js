@@ -5,7 +5,7 @@ import { Composer } from "./composer.js";
 import { byId, make, say, setText } from "./dom.js";
 import { textOfError } from "./errors.js";
 import { Gallery } from "./gallery.js";
-import { Jobs, isLive, standing } from "./jobs.js";
+import { Jobs, isLive, originalOf, standing } from "./jobs.js";
 import { settingsOf } from "./settings.js";
 import { Stage, announce } from "./stage.js";
 import { number, setLanguage, t, translatePage } from "./words.js";
@@ -13,13 +13,14 @@ import { number, setLanguage, t, translatePage } from "./words.js";
 const MODELS_RETRY_MS = 3000;
 
 const jobs = new Jobs({ onChange: changed, onGone: gone, onList: showAll, onState: serverState });
-const composer = new Composer((job) => {
+const sent = (job) => {
   jobs.added(job);
   history.pushState(null, "", `#${job.id}`);
   // The keyboard stays at the prompt: the next one may follow.
   focusOn(job.id).then(() => byId("stage").scrollIntoView({ block: "nearest" }));
   say(t("said_queued", { prompt: job.prompt }));
-});
+};
+const composer = new Composer(sent, () => jobs.read());
 const gallery = new Gallery({ onExample: (prompt) => composer.use(prompt), onMore: readMore });
 const stage = new Stage({
   cancel: (job) => attempt(() => jobs.cancel(job.id)),
@@ -40,6 +41,8 @@ const stage = new Stage({
 
 let server = { state: "ok", seconds: 0 };
 let hasModels = false;
+let needsKey = false;
+let answer = () => {}; // takes what is said to the question that is open
 let hasLooked = false;
 let isShowing = false;
 
@@ -78,6 +81,7 @@ function showAll() {
   const numLive = all.filter(isLive).length;
   const note = numLive ? t("queue_busy", { count: number(numLive) }) : t("queue_idle");
   setText(byId("queue-note"), jobs.isLoaded ? note : "");
+  byId("queue-note").classList.toggle("is-busy", numLive > 0);
   const seen = jobs.all.get(jobs.focused);
   const isMade = seen?.status === "in_progress";
   document.title = isMade ? `${t("percent", { percent: seen.progress })} · ${t("title")}` : t("title");
@@ -133,11 +137,10 @@ function asked(title, text, yes) {
   setText(byId("confirm-title"), title);
   setText(byId("confirm-text"), text);
   setText(byId("confirm-yes"), yes);
+  answer(false); // the question before, whose end is told a moment late
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
+  return new Promise((resolve) => (answer = resolve));
 }
 
 async function remove(job) {
@@ -160,15 +163,16 @@ async function retry(job) {
     composer.reuse(job); // the server has the file no more
     return;
   }
-  const fields = { prompt: job.prompt, model: job.model };
+  const original = originalOf(job);
+  const words = { prompt: job.prompt, ...(original && { original_prompt: original }) };
+  const fields = { ...words, model: job.model };
   for (const [name, value] of Object.entries(settingsOf(job))) {
     if (value !== null && value !== undefined && value !== "") fields[name] = String(value);
   }
   if (isFromFile) {
-    const same = job.input_kind === "video" ? { prompt: job.prompt, strength: job.strength } : { prompt: job.prompt };
+    const same = job.input_kind === "video" ? { ...words, strength: job.strength } : words;
     await composer.deliver((key) => api.again(job.id, same, key), `again ${job.id}`);
-  }
-  else await composer.deliver((key) => api.create(fields, null, key), `again ${JSON.stringify(fields)}`);
+  } else await composer.deliver((key) => api.create(fields, null, key), `again ${JSON.stringify(fields)}`);
 }
 
 async function readMore() {
@@ -191,6 +195,7 @@ async function readMore() {
 function serverState(state, waitSeconds, error = null) {
   const wasBad = server.state !== "ok";
   server = { state, seconds: waitSeconds };
+  needsKey = state === "key";
   showBanner();
   if (state === "key") askForKey(error);
   if (state !== "ok") return;
@@ -211,6 +216,8 @@ function showBanner() {
   const isCutOff = state === "offline" && !navigator.onLine;
   const text = isCutOff ? t("offline_browser") : t(state, { seconds: number(seconds) });
   if (isBad) setText(byId("banner-text"), text);
+  // Said once: the seconds go on.
+  if (isBad && byId("banner").hidden) say(text);
   byId("banner").hidden = !isBad;
 }
 
@@ -233,7 +240,10 @@ function askForKey(error) {
   if (!dialog.open) dialog.showModal();
 }
 
+byId("confirm-dialog").addEventListener("close", ({ target }) => target.open || answer(target.returnValue === "yes"));
 byId("key-dialog").addEventListener("cancel", (event) => event.preventDefault());
+// Browsers close a dialog at the second Escape all the same; without a key there is nothing behind it.
+byId("key-dialog").addEventListener("close", () => needsKey && byId("key-dialog").showModal());
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   setText(byId("key-error"), "");
@@ -246,6 +256,7 @@ byId("key-form").addEventListener("submit", async (event) => {
     return;
   }
   byId("key").value = "";
+  needsKey = false;
   byId("key-dialog").close();
   jobs.read();
 });

@@ -4,7 +4,9 @@ import { ApiError, NoAnswer, api, newKey } from "./api.js";
 import { takes } from "./capabilities.js";
 import { byId, say, setText } from "./dom.js";
 import { textOfCode, textOfError } from "./errors.js";
+import { originalOf } from "./jobs.js";
 import { Plan } from "./plan.js";
+import { Rewriting } from "./rewriting.js";
 import { Settings } from "./settings.js";
 import { Source } from "./source.js";
 import { t } from "./words.js";
@@ -13,18 +15,26 @@ const SEND_TRIES = 3;
 const SEND_WAIT_MS = 1500;
 const PENDING = "cogvideox.pending";
 const MAX_DICE = 2 ** 31;
+/** The same thing sent again so soon is one click that was made twice. */
+const TWICE_MS = 1000;
 
 export class Composer {
-  /** `onSent(job)` is called with what the server has accepted. */
-  constructor(onSent) {
+  /** `onSent(job)` is called with what the server has accepted, `onNoKey()` when it asks for a key. */
+  constructor(onSent, onNoKey) {
     this.onSent = onSent;
+    this.onNoKey = onNoKey;
+    this.last = { digest: "", atMs: 0 };
     this.pending = restored(); // { digest, key } of what was sent and not answered
     this.isSending = false;
     this.form = byId("composer");
     this.prompt = byId("prompt");
     this.settings = new Settings(this.form);
     this.source = new Source(this.settings, () => this.plan.askSoon(0));
-    this.plan = new Plan(this.settings, () => this.fields(), () => this.source.kind);
+    this.rewriting = new Rewriting(this.settings, (prompt) => {
+      this.prompt.value = prompt;
+      this.changed(this.prompt);
+    });
+    this.plan = new Plan(this.settings, this.rewriting, () => this.fields(), () => this.source.kind);
     this.listen();
     this.plan.show(null);
   }
@@ -38,7 +48,7 @@ export class Composer {
       // While Hangul, kana or hanzi are being composed, Enter ends the syllable and sends nothing.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
       event.preventDefault();
-      this.send();
+      if (!event.repeat) this.send();
     });
     this.form.addEventListener("input", (event) => event.target.id !== "file" && this.changed(event.target));
     byId("dice").addEventListener("click", () => this.setSeed(String(Math.floor(Math.random() * MAX_DICE))));
@@ -51,12 +61,15 @@ export class Composer {
   changed(control) {
     this.settings.changed(control);
     if (control.id === "model") this.source.describe();
+    if (!this.prompt.value.trim()) this.rewriting.take();
+    else this.rewriting.describe();
     this.plan.askSoon();
   }
 
   setModels(models) {
     this.settings.setModels(models);
     this.source.describe();
+    this.rewriting.describe();
     this.plan.askSoon(0);
   }
 
@@ -67,6 +80,7 @@ export class Composer {
 
   /** Put a prompt into the box. */
   use(prompt) {
+    this.rewriting.take();
     this.prompt.value = prompt;
     this.changed(this.prompt);
     this.prompt.focus();
@@ -76,6 +90,7 @@ export class Composer {
   reuse(job) {
     const isWhole = job.input_kind === "text";
     this.settings.take(job);
+    this.rewriting.take(originalOf(job));
     this.source.set(null);
     this.plan.askSoon(0);
     byId("advanced").open = true;
@@ -99,6 +114,7 @@ export class Composer {
     const { strength, ...fields } = this.settings.chosen();
     const always = { prompt: this.prompt.value, model: this.settings.model?.id };
     if (!always.model) delete always.model;
+    if (this.rewriting.original) always.original_prompt = this.rewriting.original;
     return this.source.kind === "video" && strength ? { ...always, ...fields, strength } : { ...always, ...fields };
   }
 
@@ -116,6 +132,7 @@ export class Composer {
       this.settings.goTo("input_reference");
       return;
     }
+    this.rewriting.stop();
     const fields = this.fields();
     const { file } = this.source;
     const digest = JSON.stringify([fields, file && [file.name, file.size, file.lastModified]]);
@@ -127,17 +144,20 @@ export class Composer {
    * makes one video of both.
    */
   async deliver(request, digest) {
-    if (this.isSending) return;
+    const isTwice = digest === this.last.digest && Date.now() - this.last.atMs < TWICE_MS;
+    if (this.isSending || isTwice) return;
     if (this.pending?.digest !== digest) this.setPending({ digest, key: newKey() });
     this.setSending(true);
     try {
       const job = await answered(() => request(this.pending.key));
       this.setPending(null);
+      this.last = { digest, atMs: Date.now() };
       this.onSent(job);
     } catch (error) {
       if (!(error instanceof ApiError || error instanceof NoAnswer)) throw error;
       if (error instanceof ApiError && !error.isPassing) this.setPending(null);
-      if (error instanceof ApiError) this.settings.place(error);
+      if (error.status === 401) this.onNoKey();
+      else if (error instanceof ApiError) this.settings.place(error);
       else setText(byId("submit-error"), textOfError(error));
     } finally {
       this.setSending(false);

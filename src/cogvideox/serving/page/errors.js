@@ -1,7 +1,10 @@
 // What went wrong, in the page's language, and what to do.
 
 import { ApiError } from "./api.js";
-import { hasText, t } from "./words.js";
+import { duration, hasText, t } from "./words.js";
+
+/** Of the server's state, which its log needs no request for. */
+const PASSING = ["storage_full", "not_ready", "unsupported"];
 
 /** A text for an error's code. Values that the text names may be given. */
 export function textOfCode(code, values = {}) {
@@ -10,6 +13,9 @@ export function textOfCode(code, values = {}) {
 
 export function textOfError(error, values = {}) {
   if (!(error instanceof ApiError)) return t("error_no_answer");
-  const text = textOfCode(error.code, values);
-  return error.status >= 500 && error.requestId ? `${text} ${t("request_id", { id: error.requestId })}` : text;
+  const parts = [textOfCode(error.code, values)];
+  if (error.retryAfterSeconds) parts.push(t("retry_in", { time: duration(error.retryAfterSeconds) }));
+  const isOurs = error.status >= 500 && !PASSING.includes(error.code);
+  if (isOurs && error.requestId) parts.push(t("request_id", { id: error.requestId }));
+  return parts.join(" ");
 }

@@ -21,8 +21,12 @@ export class Gallery {
     this.focused = null;
     const examples = EXAMPLES.map((prompt, index) => {
       const key = `example_${index + 1}`;
-      const properties = { type: "button", class: "example", data: { t: key }, onclick: () => onExample(prompt) };
-      return make("li", {}, make("button", properties, t(key)));
+      const picture = make("img", { src: `page/example_${index + 1}.svg`, alt: "" });
+      const noise = make("canvas", { width: 96, height: 40, class: "noise", "aria-hidden": "true" });
+      drawNoise(noise, prompt);
+      const words = make("span", { data: { t: key } }, t(key));
+      const properties = { type: "button", class: "example", onclick: () => onExample(prompt) };
+      return make("li", {}, make("button", properties, make("span", { class: "frame" }, picture, noise), words));
     });
     byId("examples").replaceChildren(...examples);
     byId("more").addEventListener("click", onMore);

@@ -14,6 +14,11 @@ export function isLive(job) {
   return job.status === "queued" || job.status === "in_progress";
 }
 
+/** What its prompt was before it was written anew; null if it was not. */
+export function originalOf(job) {
+  return job.warnings?.find((warning) => warning.code === "prompt_rewritten")?.original ?? null;
+}
+
 /** One word for where a video stands: the four of the API, and canceled, canceling, expired. */
 export function standing(job) {
   if (job.status === "failed" && job.error?.code === "canceled") return "canceled";
@@ -41,6 +46,7 @@ export class Jobs {
     this.others = "BroadcastChannel" in globalThis ? new BroadcastChannel("cogvideox.jobs") : null;
     if (this.others) this.others.onmessage = () => this.read();
     document.addEventListener("visibilitychange", () => this.wake());
+    document.addEventListener("resume", () => this.wake()); // from a sleep that browsers put tabs into
     addEventListener("online", () => this.wake());
     addEventListener("pageshow", (event) => event.persisted && this.wake());
   }

@@ -10,11 +10,13 @@ const NUMBERS = ["num_frames", "fps", "num_inference_steps", "guidance_scale", "
 
 export class Plan {
   /** `fields()` gives what would be sent, `kind()` what it starts from. */
-  constructor(settings, fields, kind) {
+  constructor(settings, rewriting, fields, kind) {
     this.settings = settings;
+    this.rewriting = rewriting;
     this.fields = fields;
     this.kind = kind;
     this.told = null;
+    this.said = "";
     this.timer = 0;
     this.asking = null;
   }
@@ -50,6 +52,7 @@ export class Plan {
       if (name in body && Number.isFinite(Number(body[name]))) body[name] = Number(body[name]);
     }
     delete body.seed; // does not matter, and JSON's numbers are not exact here
+    delete body.original_prompt;
     return this.kind() === "text" ? body : { ...body, input_kind: this.kind() };
   }
 
@@ -66,14 +69,33 @@ export class Plan {
       setText(byId("tokens"), limit ? t("tokens_none", { limit: number(limit) }) : "");
       setText(byId("plan"), "");
       showNotices([]);
+      this.rewriting.describe({ isForeign: false });
       return;
     }
     const counts = { count: number(told.prompt_tokens), limit: number(told.max_prompt_tokens) };
     setText(byId("tokens"), t("tokens", counts));
     setText(byId("plan"), planWords(told).join(" · "));
-    const notices = noticesOf(told, counts);
-    if (showNotices(notices) && notices.length) say(notices.join(" "));
+    const notices = this.notices(told, counts);
+    const said = notices.map((notice) => notice.key).join(" ");
+    showNotices(notices);
+    this.rewriting.describe({ isForeign: isForeign(told) });
+    // A count that goes on while one writes is said once.
+    if (said && said !== this.said) say(notices.map((notice) => notice.text).join(" "));
+    this.said = said;
   }
+
+  notices(told, counts) {
+    const notices = [];
+    const add = (key, values, action = null) => notices.push({ key, text: t(key, values), action });
+    if (told.is_truncated) add("tokens_over", counts);
+    if (isForeign(told)) add("language_notice", {}, this.rewriting.translateButton());
+    if (told.fits === false) add("plan_does_not_fit");
+    return notices;
+  }
+}
+
+function isForeign(told) {
+  return told.warnings.some((warning) => warning.code === "prompt_language");
 }
 
 function planWords(told) {
@@ -89,10 +111,3 @@ function planWords(told) {
   return words;
 }
 
-function noticesOf(told, counts) {
-  const notices = [];
-  if (told.is_truncated) notices.push(t("tokens_over", counts));
-  if (told.warnings.some((warning) => warning.code === "prompt_language")) notices.push(t("language_notice"));
-  if (told.fits === false) notices.push(t("plan_does_not_fit"));
-  return notices;
-}

@@ -231,10 +231,18 @@ export class Settings {
   }
 }
 
-/** Draw the notices below the prompt; returns whether they are others than before. */
-export function showNotices(texts) {
-  const shown = [...byId("notices").children].map((node) => node.textContent);
-  if (shown.join("\n") === texts.join("\n")) return false;
-  byId("notices").replaceChildren(...texts.map((text) => make("p", { class: "notice" }, text)));
-  return true;
+/** Draw the notices below the prompt, `{ key, text, action }`, the action a button or null. */
+export function showNotices(notices) {
+  const shown = [...byId("notices").children];
+  const isSame = shown.map((node) => node.dataset.key).join(" ") === notices.map((notice) => notice.key).join(" ");
+  if (isSame && document.documentElement.lang === byId("notices").lang) {
+    // What has the keyboard stays where it is.
+    notices.forEach((notice, index) => setText(shown[index].firstElementChild, notice.text));
+    return;
+  }
+  byId("notices").lang = document.documentElement.lang;
+  const drawn = notices.map(({ key, text, action }) =>
+    make("div", { class: "notice", data: { key } }, make("p", {}, text), action),
+  );
+  byId("notices").replaceChildren(...drawn);
 }

@@ -1,15 +1,17 @@
 // One video, large: how far it is, what became of it, and what can be done with it.
 
-import { contentUrl, previewUrl } from "./api.js";
+import { ApiError, NoAnswer, api, contentUrl, previewUrl } from "./api.js";
 import { brief, byId, make, say, setText, wantsStill } from "./dom.js";
 import { textOfCode } from "./errors.js";
-import { isLive, standing } from "./jobs.js";
+import { isLive, originalOf, standing } from "./jobs.js";
 import { drawNoise } from "./noise.js";
-import { date, duration, number, seconds, t, when } from "./words.js";
+import { date, day, duration, number, seconds, t, when } from "./words.js";
 
 const MAX_TICKS = 60;
 const SAID = ["in_progress", "completed", "failed", "canceled"];
-const WIDE_DETAILS = ["seed", "avoid"];
+const WIDE_DETAILS = ["avoid", "original"];
+/** What the server noticed about a video, that is worth a line; the rest is in the form already. */
+const TOLD_WARNINGS = ["prompt_language", "prompt_truncated"];
 const KNOWN_STAGES = ["text", "denoise", "decode"];
 /** What failed so ends the same way with the same settings, so that is not the first thing offered. */
 const HOPELESS = ["out_of_memory", "exceeds_device_memory", "media_decode_failed", "unsupported_media_type"];
@@ -48,6 +50,7 @@ export class Stage {
     this.job = null;
     this.builtFor = "";
     this.node.hidden = !text;
+    document.body.classList.remove("has-stage");
     const title = make("h2", { id: "stage-title", class: "stage-missing" }, text);
     this.node.replaceChildren(...(text ? [title, this.button("close", () => this.calls.close())] : []));
   }
@@ -66,6 +69,7 @@ export class Stage {
     this.parts = {};
     this.node.hidden = false;
     this.node.dataset.standing = state;
+    document.body.classList.add("has-stage");
     this.node.replaceChildren(
       make("div", { class: "stage-media" }, this.media()),
       make(
@@ -77,6 +81,7 @@ export class Stage {
         state === "failed" && this.failure(),
         state === "canceled" && make("p", { class: "quiet" }, textOfCode("canceled")),
         state === "expired" && make("p", { class: "quiet" }, textOfCode("video_expired")),
+        ...this.warnings(),
         this.actions(state),
         this.details(),
       ),
@@ -130,13 +135,32 @@ export class Stage {
     const video = make("video", { width, height, ...how, "aria-label": name });
     video.poster = this.previewUrl ?? contentUrl(job.id, "thumbnail");
     video.src = contentUrl(job.id);
-    video.addEventListener("error", () => {
-      if (this.job?.id !== job.id) return;
-      this.parts.frame.after(make("p", { class: "wrong", role: "alert" }, t("not_playable")));
-    });
+    video.addEventListener("error", () => this.tellUnplayable(job, video));
     // Clips last seconds: they play by themselves, without sound, unless the system asks for stillness.
     if (!wantsStill()) video.play().catch(() => {});
     return video;
+  }
+
+  /** A file may be gone, by its time or by hand; else the browser cannot play what is there. */
+  async tellUnplayable(job, video) {
+    let text = t("not_playable");
+    try {
+      await api.hasContent(job.id);
+    } catch (error) {
+      if (error instanceof NoAnswer) return; // the banner says so, and it is loaded again when the server is back
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status === 410) text = textOfCode("video_expired");
+      else if (error.status === 404) text = textOfCode("not_found");
+    }
+    if (!video.isConnected || this.parts.unplayable) return;
+    this.parts.unplayable = make("p", { class: "wrong", role: "alert" }, text);
+    this.parts.frame.after(this.parts.unplayable);
+  }
+
+  warnings() {
+    const codes = (this.job.warnings ?? []).map((warning) => warning.code);
+    const told = TOLD_WARNINGS.filter((code) => codes.includes(code));
+    return told.map((code) => make("p", { class: "quiet" }, t(`warning_${code}`)));
   }
 
   progress() {
@@ -166,6 +190,10 @@ export class Stage {
     if (state === "completed") {
       const link = { class: "primary", href: contentUrl(job.id), download: "", data: { action: "download" } };
       row.append(make("a", link, t("download")));
+      if (job.variants?.includes("gif")) {
+        const gif = { class: "secondary", href: contentUrl(job.id, "gif"), download: "", data: { action: "gif" } };
+        row.append(make("a", gif, "GIF"));
+      }
     }
     const isHopeless = HOPELESS.includes(job.error?.code);
     if (state === "failed" || state === "canceled" || state === "expired") {
@@ -184,19 +212,20 @@ export class Stage {
       const row = [make("dt", {}, t(`detail_${key}`)), make("dd", {}, value)];
       rows.push(make("div", { class: WIDE_DETAILS.includes(key) && "is-wide" }, ...row));
     };
-    add("seed", this.seed());
     add("size", job.size.replace("x", " × "));
     add("length", t("length_of", { seconds: seconds(job.num_frames / job.fps), frames: number(job.num_frames) }));
     add("steps", job.num_inference_steps);
     add("guidance", number(job.guidance_scale, 2));
     add("sampler", job.sampler);
     add("model", job.model);
-    add("avoid", job.negative_prompt);
+    add("seed", this.seed());
     if (job.input_kind !== "text") add("start", t(`detail_start_${job.input_kind}`));
     if (job.status === "completed") add("took", duration(job.completed_at - job.started_at));
     const made = { dateTime: new Date(job.created_at * 1000).toISOString(), title: date(job.created_at) };
     add("made", make("time", made, when(job.created_at)));
-    if (job.status === "completed" && !job.is_expired) add("expires", date(job.expires_at));
+    if (job.status === "completed" && !job.is_expired) add("expires", day(job.expires_at));
+    add("avoid", job.negative_prompt);
+    add("original", originalOf(job));
     return make("dl", { class: "details" }, ...rows);
   }
 

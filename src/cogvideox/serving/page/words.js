@@ -112,6 +112,10 @@ export function when(at) {
   return date(at);
 }
 
+export function day(at) {
+  return new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(at * 1000);
+}
+
 export function date(at) {
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(at * 1000);
 }
