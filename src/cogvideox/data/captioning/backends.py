@@ -149,9 +149,9 @@ class BackendOpener:
         elif settings.kind == "endpoint":
             EndpointBackend(settings, 1)
         elif settings.kind == "student" and settings.model:
-            from cogvideox.data.captioning.students import read_student
+            from cogvideox.data.captioning.students import find_student, read_student
 
-            read_student(Path(settings.model))
+            read_student(find_student(settings.model))
 
     def _with_absolute_names(self, settings: BackendSettings) -> BackendSettings:
         place, separator, function = settings.function.rpartition(":")
@@ -184,10 +184,10 @@ def _identity(settings: BackendSettings, recipe: CaptionRecipe, is_given: bool) 
     if kind in HEAVY_KINDS:
         values |= {"dtype": settings.dtype, "frames_as": settings.frames_as, "revision": settings.revision}
         folder = Path(settings.model).expanduser() if settings.model else None
-        if kind == "student" and folder is None:
-            from cogvideox.data.captioning.students import PACKAGED
+        if kind == "student":
+            from cogvideox.data.captioning.students import PACKAGED, find_student
 
-            folder = PACKAGED[_packaged_task(recipe, settings.name)]
+            folder = find_student(folder) if folder else PACKAGED[_packaged_task(recipe, settings.name)]
         if folder is not None and folder.is_dir():
             values["model"] = folder_digest(folder)
     return json.dumps(values, sort_keys=True)

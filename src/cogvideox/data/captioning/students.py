@@ -61,15 +61,15 @@ def open_student(
     """Return a student, ready to be asked; what is large is loaded when it is.
 
     Args:
-        folder: that ``cogvideox train captioner`` or ``summariser`` wrote (``checkpoint`` in the run folder), or None
-            or "" for the one in the package.
+        folder: of a run of ``cogvideox train captioner`` or ``summariser``, its ``checkpoint``, or what is in that;
+            None or "" is the one in the package.
         settings: of the recipe; device, dtype, max_tokens and temperature count.
         task: of the one in the package.
 
     Raises:
         ValueError: there is no student, it is damaged, or its base comes with code that ``settings`` do not trust.
     """
-    folder = Path(folder).expanduser() if folder else PACKAGED[task]
+    folder = find_student(folder) if folder else PACKAGED[task]
     values = read_student(folder)
     if values["form"] == "lora":
         return LoraStudent(folder, values, settings)
@@ -82,6 +82,13 @@ def open_student(
     return SmallCaptioner.load(folder)
 
 
+def find_student(folder: str | Path) -> Path:
+    """Return the folder with a student in it: the one given, or one that training makes below it."""
+    folder = Path(folder).expanduser()
+    below = [folder / checkpoint / task for checkpoint in ("", "checkpoint") for task in ("", *PACKAGED)]
+    return next((place for place in below if (place / STUDENT_NAME).is_file()), folder)
+
+
 def read_student(folder: Path) -> dict[str, Any]:
     """Return what ``student.json`` in a folder says. Raises ValueError if there is none, or it is of another kind."""
     path = folder / STUDENT_NAME
@@ -89,8 +96,8 @@ def read_student(folder: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
-            f"student {folder}: {STUDENT_NAME}: {error.strerror or error}; cogvideox train captioner or summariser "
-            "writes it, into checkpoint in the run folder"
+            f"student {folder}: {STUDENT_NAME}: {error.strerror or error}; expected a run folder of cogvideox train "
+            "captioner or summariser, or the checkpoint in it"
         ) from None
     except ValueError as error:
         raise ValueError(f"{path}: damaged ({error}); train the student again") from None

@@ -8,7 +8,7 @@ import pytest
 from cogvideox.data.captioning import students
 from cogvideox.data.captioning.recipe import BackendSettings
 from cogvideox.data.captioning.small_summariser import SmallSummariser
-from cogvideox.data.captioning.students import LoraStudentCard, open_student, spread_places
+from cogvideox.data.captioning.students import LoraStudentCard, find_student, open_student, spread_places
 from cogvideox.data.captioning.video_captioner import SmallCaptioner
 
 SETTINGS = BackendSettings(name="s", kind="student")
@@ -63,3 +63,13 @@ def test_a_base_with_code_of_its_own_is_not_run_unasked(tmp_path):
 
 def test_frames_are_spread():
     assert spread_places(9, 3) == [1, 4, 7] and spread_places(2, 4) == [0, 0, 1, 1] and spread_places(1, 2) == [0, 0]
+
+
+def test_a_run_folder_is_enough(tmp_path: Path) -> None:
+    place = tmp_path / "run" / "checkpoint" / "captioner"
+    place.mkdir(parents=True)
+    (place / "student.json").write_text("{}")
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoint", place):
+        assert find_student(folder) == place
+    with pytest.raises(ValueError, match=r"expected a run folder of cogvideox train"):
+        open_student(str(tmp_path), BackendSettings(name="s", kind="student", model=str(tmp_path)))
