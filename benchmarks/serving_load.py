@@ -45,6 +45,9 @@ class Connection:
 
     async def send(self, method: str, path: str, body: bytes = b"") -> asyncio.StreamReader:
         """Send a request; return what the answer is read from. Raises OSError."""
+        # The server closes what is idle for long, as every server does.
+        if self.reader is not None and self.reader.at_eof():
+            self.close()
         if self.writer is None or self.writer.is_closing():
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         assert self.reader is not None
