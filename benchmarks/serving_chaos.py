@@ -348,7 +348,7 @@ class Chaos:
 
 def prepare(store: JobStore, folder: Path) -> dict[str, str]:
     """Make the keys of the clients; return them by owner."""
-    ring = KeyRing(store.database, kept_pepper(folder))
+    ring = KeyRing(store.database, kept_pepper(folder, store.database))
     return {name: ring.new(name, owner=name)[1] for name in [f"client{number}" for number in range(NUM_CLIENTS)]}
 
 

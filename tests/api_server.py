@@ -102,7 +102,10 @@ from cogvideox.serving.api import ApiSettings
 from cogvideox.serving.api.run import run_api
 from cogvideox.serving.files import DiskFloor
 from cogvideox.serving.job import QueueLimits
+from cogvideox.serving.model_catalog import CatalogModel
 folder, port = sys.argv[1], int(sys.argv[2])
+if sys.argv[3:]:
+    CatalogModel.input_kinds = tuple(sys.argv[3:])
 queue, floor = QueueLimits(max_queued=0, max_queued_per_owner=0), DiskFloor(min_free_bytes=0, min_free_share=0)
 url = f"sqlite:///{folder}/jobs.sqlite3"
 run_api(ApiSettings(store_url=url, data_dir=Path(folder), port=port, floor=floor, queue=queue))
@@ -110,11 +113,14 @@ run_api(ApiSettings(store_url=url, data_dir=Path(folder), port=port, floor=floor
 
 
 @contextlib.contextmanager
-def served_apart(folder: Path) -> Iterator[tuple[int, int]]:
-    """Serve in a process of its own, and give its port and id: nothing that a test does holds it up."""
+def served_apart(folder: Path, *input_kinds: str) -> Iterator[tuple[int, int]]:
+    """Serve in a process of its own, and give its port and id: nothing that a test does holds it up.
+
+    Models take what they do take, or what is said here: none of those that are small starts from a picture.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", _APART, str(folder), str(port)]
+    command = [sys.executable, "-c", _APART, str(folder), str(port), *input_kinds]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
         try:

@@ -114,7 +114,7 @@ def test_a_key_is_asked_for(start: Callable[..., Server], pages: Pages, tmp_path
     folder.mkdir()
     fill(folder, 1)
     store = JobStore.open(store_url(folder))
-    _, key = KeyRing(store.database, kept_pepper(folder)).new("ann", owner="ann")
+    _, key = KeyRing(store.database, kept_pepper(folder, store.database)).new("ann", owner="ann")
     store.close()
     server = start(folder, "--workers", "0", "--require-key")
     page = pages.new(server.address, is_ready=False)

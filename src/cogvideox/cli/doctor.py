@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -23,6 +23,9 @@ from cogvideox.cli.serving_flags import (
     has_gpu_driver,
     is_torch_without_gpu,
 )
+
+if TYPE_CHECKING:
+    from cogvideox.serving.database import Database
 
 Verdict = Literal["ok", "warn", "fail"]
 SERVE_PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "python_multipart", "prometheus_client")
@@ -111,7 +114,7 @@ def _look(plan: _Plan) -> Iterator[Finding]:
     yield _tried("data directory", lambda: _folder(place.folder))
     yield _tried("disk", lambda: _disk(place.folder))
     yield _tried("permissions", lambda: _permissions(place.folder, plan.places))
-    yield _tried("job store", lambda: _store(place.url))
+    yield _tried("job store", lambda: _store(place))
     yield _tried("keys", lambda: _keys(place, plan.host))
     yield _tried("model", lambda: _model(plan.model))
     yield _tried("port", lambda: _port(plan.host, plan.port))
@@ -189,13 +192,14 @@ def _permissions(folder: Path, places: StoreFlags) -> Finding:
     return Finding(name="permissions", verdict="ok", text="only this user reads jobs and videos")
 
 
-def _store(url: str) -> Finding:
+def _store(place: StorePlace) -> Finding:
+    from cogvideox.serving.database import is_store_there
     from cogvideox.serving.job_store import JobStore
 
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not path.exists():
+    if not is_store_there(place.url):
+        place.check_store(may_make=True)
         return Finding(name="job store", verdict="ok", text="will be made")
-    store = JobStore.open(url)
+    store = JobStore.open(place.url)
     try:
         begun_s = time.monotonic()
         store.check()
@@ -211,20 +215,29 @@ def _store(url: str) -> Finding:
 
 
 def _keys(place: StorePlace, host: str) -> Finding:
-    from cogvideox.serving.database import Database
-    from cogvideox.serving.keys import PEPPER_NAME, KeyRing, kept_pepper
+    from cogvideox.serving.keys import KeyRing, read_pepper
     from cogvideox.serving.network import is_loopback
 
     has_key = False
-    if (place.folder / PEPPER_NAME).exists():
-        database = Database(place.url)
+    if (database := _opened(place.url)) is not None:
         try:
-            has_key = KeyRing(database, kept_pepper(place.folder)).has_valid_key()
+            has_key = KeyRing(database, read_pepper(place.folder, database)).has_valid_key()
         finally:
             database.close()
     if not has_key and not is_loopback(host):
         raise ValueError(f"there are none, and other machines reach {host}; make one with cogvideox keys new")
     return Finding(name="keys", verdict="ok", text="there are valid ones" if has_key else "none; needed by others only")
+
+
+def _opened(url: str) -> "Database | None":
+    """Return the database of a store; None if there is none, or it does not open, which is a point of its own."""
+    from cogvideox.serving.database import Database, is_store_there
+    from cogvideox.serving.job import StoreError
+
+    try:
+        return Database(url) if is_store_there(url) else None
+    except StoreError:
+        return None
 
 
 def _model(model: str) -> Finding:
@@ -357,12 +370,7 @@ def _clock(url: str) -> Finding:
 
 
 def _clock_gap_s(url: str) -> float | None:
-    from cogvideox.serving.database import Database
-    from cogvideox.serving.job import StoreError
-
-    try:
-        database = Database(url)
-    except StoreError:
+    if (database := _opened(url)) is None:
         return None
     try:
         with database.reading() as transaction:

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
-from cogvideox.cli.output import OK, SERVER_FAILED, print_json
+from cogvideox.cli.output import OK, SERVER_FAILED, print_json, print_table
 
 if TYPE_CHECKING:
     from cogvideox.serving.client import Client
 
 Flag = Annotated[bool, Parameter(negative="")]
 MAX_PROMPT_SHOWN = 48
-ID_LENGTH = 38
 
 
 def list_jobs(*, server: str | None = None, limit: int = 20, json: Flag = False) -> int:
@@ -37,11 +36,11 @@ def list_jobs(*, server: str | None = None, limit: int = 20, json: Flag = False)
     if json:
         print_json({"ok": True, "data": {"videos": videos}})
         return OK
-    table = Table(Column("id", no_wrap=True, min_width=ID_LENGTH), "status", "progress", "made", "prompt", box=None)
+    table = Table("id", "status", "progress", "made", "prompt", box=None)
     for video in videos:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(video["created_at"]))
         table.add_row(video["id"], _standing(video), f"{video['progress']} %", made, _brief(video["prompt"]))
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    print_table(table)
     return OK
 
 

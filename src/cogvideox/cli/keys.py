@@ -1,17 +1,19 @@
 """``cogvideox keys``: who may use a server."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from cogvideox.cli.output import OK, print_json
+from cogvideox.cli.output import OK, print_json, print_table
 from cogvideox.cli.serving_flags import DAY_S, Flag, StoreFlags
 
 if TYPE_CHECKING:
-    from cogvideox.serving.keys import ApiKey, KeyRing
+    from cogvideox.serving.database import Database
+    from cogvideox.serving.keys import ApiKey
 
 Places = Annotated[StoreFlags, Parameter(name="*", group="Jobs and files")]
 _PLACES = StoreFlags()
@@ -45,10 +47,14 @@ def new(
     json
         End standard output with one JSON object.
     """
+    from cogvideox.serving.keys import KeyRing, kept_pepper
+
     if days is not None and not 0 < days < 100_000:
         raise ValueError(f"--days: expected more than 0, got {days}")
     lifetime_s = None if days is None else max(round(days * DAY_S), 1)
-    key, text = _ring(places).new(name, owner=owner, scopes=tuple(scope or ("generate", "read")), lifetime_s=lifetime_s)
+    database, folder = _opened(places, may_make=True)
+    ring = KeyRing(database, kept_pepper(folder, database))
+    key, text = ring.new(name, owner=owner, scopes=tuple(scope or ("generate", "read")), lifetime_s=lifetime_s)
     if json:
         print_json({"ok": True, "data": _plain(key) | {"key": text}})
         return OK
@@ -58,7 +64,7 @@ def new(
 
 
 def list_keys(*, places: Places = _PLACES, json: Flag = False) -> int:
-    """List all keys, without what they open with.
+    """List all keys, without what they open with; the exit code is 3 if the server cannot verify them.
 
     Parameters
     ----------
@@ -67,15 +73,29 @@ def list_keys(*, places: Places = _PLACES, json: Flag = False) -> int:
     json
         End standard output with one JSON object.
     """
-    keys = _ring(places).all()
+    from cogvideox.serving.job import StoreError
+    from cogvideox.serving.keys import KeyRing, read_pepper
+
+    database, folder = _opened(places)
+    keys = KeyRing(database, None).all()
+    trouble = None
+    try:
+        read_pepper(folder, database)
+    except StoreError as error:
+        trouble = error
+    if trouble is not None and json:
+        raise trouble
     if json:
         print_json({"ok": True, "data": {"keys": [_plain(key) for key in keys]}})
         return OK
     table = Table("id", "name", "owner", "scopes", "made", "last used", "state", box=None)
     for key in keys:
         times = (_day(key.created_us), _day(key.last_used_us))
-        table.add_row(key.id, key.name, key.owner, " ".join(key.scopes), *times, _state(key))
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+        state = _state(key, is_verifiable=trouble is None)
+        table.add_row(key.id, key.name, key.owner, " ".join(key.scopes), *times, state)
+    print_table(table)
+    if trouble is not None:  # the ids are shown first, as those of keys to be revoked
+        raise trouble
     return OK
 
 
@@ -91,7 +111,10 @@ def revoke(key_id: str, *, places: Places = _PLACES, json: Flag = False) -> int:
     json
         End standard output with one JSON object.
     """
-    if not _ring(places).revoke(key_id):
+    from cogvideox.serving.keys import KeyRing
+
+    database, _ = _opened(places)
+    if not KeyRing(database, None).revoke(key_id):
         raise ValueError(f"key_id: there is no key {key_id!r}; see cogvideox keys list")
     if json:
         print_json({"ok": True, "data": {"id": key_id}})
@@ -100,19 +123,21 @@ def revoke(key_id: str, *, places: Places = _PLACES, json: Flag = False) -> int:
     return OK
 
 
-def _ring(places: StoreFlags) -> "KeyRing":
+def _opened(places: StoreFlags, *, may_make: bool = False) -> tuple["Database", Path]:
+    """Return the store and the folder."""
     from cogvideox.serving.database import Database
     from cogvideox.serving.files import keep_files_private
     from cogvideox.serving.job import StoreError
-    from cogvideox.serving.keys import KeyRing, kept_pepper
 
     keep_files_private()
     place = places.place(needs_shared_folder=True)  # what keys are hashed with is there
+    place.check_store(may_make=may_make)
     try:
-        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if may_make:
+            place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"data directory: {place.folder}: {error.strerror}; choose another --data-dir") from None
-    return KeyRing(Database(place.url), kept_pepper(place.folder))
+    return Database(place.url), place.folder
 
 
 def _plain(key: "ApiKey") -> dict[str, Any]:
@@ -129,10 +154,12 @@ def _times(key: "ApiKey") -> dict[str, int | None]:
     }
 
 
-def _state(key: "ApiKey") -> str:
+def _state(key: "ApiKey", *, is_verifiable: bool) -> str:
     if key.revoked_us is not None:
         return "revoked"
-    return "expired" if key.expires_us is not None and key.expires_us <= time.time() * 1e6 else "valid"
+    if key.expires_us is not None and key.expires_us <= time.time() * 1e6:
+        return "expired"
+    return "valid" if is_verifiable else "useless"
 
 
 def _day(time_us: int | None) -> str:

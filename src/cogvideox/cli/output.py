@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import cyclopts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from cogvideox.errors import CheckpointError, DoesNotFitError, FetchError, MissingPackageError, ServerError
 from cogvideox.serving.job import StoreError
@@ -30,6 +31,7 @@ PARTLY_FAILED = 7
 NO_READER = 1
 """Who read standard output, ``head`` say, has gone: there is nobody to tell anything; as rich does it."""
 INTERRUPTED = 130
+ANY_WIDTH = 100_000
 
 CODE_NAMES = {
     BUG: "bug",
@@ -97,6 +99,11 @@ def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object as the last line of standard output."""
     sys.stdout.flush()
     print(json.dumps(value), flush=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is: ids and dates that are cut are no use, and a terminal breaks lines by itself."""
+    Console(width=ANY_WIDTH, soft_wrap=True, highlight=False, markup=False).print(table)
 
 
 def has_no_reader(stream: TextIO) -> bool:

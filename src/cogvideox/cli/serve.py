@@ -136,14 +136,16 @@ def _tell(api: "ApiSettings", *, is_paused: bool) -> None:
 
 def _require_keys(place: StorePlace, host: str) -> None:
     """Raise ValueError unless there is a key: others than this machine's users reach the host."""
+    from cogvideox.serving.data_folder import check_store_kept
     from cogvideox.serving.files import FileStore
     from cogvideox.serving.job_store import JobStore
     from cogvideox.serving.keys import KeyRing, kept_pepper
 
     FileStore(place.folder)
+    check_store_kept(place.url, place.folder)
     store = JobStore.open(place.url)
     try:
-        has_key = KeyRing(store.database, kept_pepper(place.folder)).has_valid_key()
+        has_key = KeyRing(store.database, kept_pepper(place.folder, store.database)).has_valid_key()
     finally:
         store.close()
     if not has_key:

@@ -40,6 +40,25 @@ class StorePlace:
     url: str = field(repr=False)  # it may hold a password
     folder: Path
 
+    def check_store(self, *, may_make: bool) -> None:
+        """Look for the store before it is opened, which makes one that is not there.
+
+        Args:
+            may_make: one may be made, unless the folder has the files of one that is gone. Whoever only looks into a
+                store would make one of a name that was misspelt.
+
+        Raises:
+            StoreError: it is not there.
+        """
+        from cogvideox.serving.data_folder import check_store_kept
+        from cogvideox.serving.database import is_store_there
+        from cogvideox.serving.job import StoreError
+
+        check_store_kept(self.url, self.folder)
+        if not may_make and not is_store_there(self.url):
+            path = self.url.removeprefix("sqlite:///")
+            raise StoreError(f"job store: there is none at {path}; correct --data-dir, or begin one: cogvideox serve")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreFlags:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
-from cogvideox.cli.output import OK, print_json
+from cogvideox.cli.output import OK, print_json, print_table
 from cogvideox.cli.serving_flags import Flag, StoreFlags
 from cogvideox.errors import FetchError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cogvideox.serving.database import Database
     from cogvideox.serving.webhooks import Webhook
 
-ID_LENGTH = 19
 _PLACES = StoreFlags()
 Places = Annotated[StoreFlags, Parameter(name="*", group="Jobs and files")]
 Events = Annotated[
@@ -54,7 +53,7 @@ def new(
     from cogvideox.serving.outbox import EVENT_TYPES
     from cogvideox.serving.webhooks import Webhooks
 
-    target, secret = Webhooks(_database(places)).new(
+    target, secret = Webhooks(_database(places, may_make=True)).new(
         url, owner=owner or LOCAL_OWNER, events=tuple(events or EVENT_TYPES), is_private_allowed=allow_private
     )
     if json:
@@ -82,13 +81,12 @@ def list_webhooks(*, places: Places = _PLACES, json: Flag = False) -> int:
     if json:
         print_json({"ok": True, "data": {"webhooks": [_plain(target) for target in targets]}})
         return OK
-    id_, url = Column("id", no_wrap=True, min_width=ID_LENGTH), Column("url", overflow="fold")
-    table = Table(id_, "owner", url, "events", "last answer", "waiting", "given up", "state", box=None)
+    table = Table("id", "owner", "url", "events", "last answer", "waiting", "given up", "state", box=None)
     for target in targets:
         last = "-" if target.last_us is None else f"{_minute(target.last_us)} {target.last_answer}"
         numbers = (str(target.num_waiting), str(target.num_given_up))
         table.add_row(target.id, target.owner, target.url, " ".join(target.events), last, *numbers, _state(target))
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    print_table(table)
     return OK
 
 
@@ -152,10 +150,12 @@ def remove(webhook_id: str, *, places: Places = _PLACES, json: Flag = False) -> 
     return _report(webhook_id, f"{webhook_id} is removed", json)
 
 
-def _database(places: StoreFlags) -> "Database":
+def _database(places: StoreFlags, *, may_make: bool = False) -> "Database":
     from cogvideox.serving.database import Database
 
-    return Database(places.place().url)
+    place = places.place()
+    place.check_store(may_make=may_make)
+    return Database(place.url)
 
 
 def _no_such(webhook_id: str) -> ValueError:

@@ -38,6 +38,7 @@ def worker(
     check_range("--max-running-per-key", max_running_per_key, least=0)
     keep_files_private()
     place = places.place(needs_shared_folder=True)
+    place.check_store(may_make=False)
     limits = QueueLimits(max_running_per_owner=max_running_per_key)
     settings = making.settings(place, limits, worker_id=worker_id)
     log_as_json()

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cogvideox.durable_files import replace_text
-from cogvideox.serving.database import Database, Transaction
+from cogvideox.serving.database import Database, Transaction, is_store_there
+from cogvideox.serving.files import holds_files
 from cogvideox.serving.job import StoreError, StoreUnavailableError
 from cogvideox.serving.libraries import sqlalchemy
 from cogvideox.serving.records import files_of
@@ -49,7 +50,7 @@ class FolderLabel:
     store_id: str
     """Of the store that the folder was first used with."""
     is_around_store: bool
-    """That store was a file in the folder: if it is replaced by a new one, the folder stays."""
+    """That store was a file in the folder: a new one may take its place, if no files of jobs are left."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.folder_id, str) and isinstance(self.store_id, str) and self.folder_id):
@@ -85,6 +86,12 @@ def join_folder(database: Database, folder: Path) -> None:
     )
 
 
+def check_store_kept(url: str, folder: Path) -> None:
+    """Raise StoreError if a store is gone whose files are there: before a new one is made in its place."""
+    if not is_store_there(url) and holds_files(folder):
+        raise _unknown_files(folder)
+
+
 def read_label(folder: Path) -> FolderLabel | None:
     """Return what a folder says of itself; None if it says nothing. Raises StoreError if that cannot be read."""
     path = folder / LABEL_NAME
@@ -105,14 +112,18 @@ def _adopt(database: Database, folder: Path) -> str:
         assert store_id is not None
         is_around_store = database.path is not None and database.path.parent.resolve() == folder.resolve()
         label = read_label(folder)
-        if label is not None and label.store_id != store_id and not (label.is_around_store and is_around_store):
+        is_others = label is not None and label.store_id != store_id
+        if label is not None and is_others and not (label.is_around_store and is_around_store):
             # Two stores would each remove the files of the other.
             raise StoreError(
-                f"data directory: {folder} belongs to another store of jobs; choose another --data-dir, or remove "
-                f"{LABEL_NAME} in it if that store is gone"
+                f"data directory: {folder} belongs to another store of jobs; choose another --data-dir, or, if that "
+                f"store is gone for good, move `files` in it away and remove {LABEL_NAME}"
             )
+        is_unknown = is_others or (label is None and not _has_jobs(transaction))
+        if is_unknown and holds_files(folder):  # the janitor would remove them all
+            raise _unknown_files(folder)
         _check_holds_files(transaction, folder)
-        if label is None or label.store_id != store_id:
+        if label is None or is_others:
             folder_id = secrets.token_hex(16) if label is None else label.folder_id
             label = FolderLabel(folder_id=folder_id, store_id=store_id, is_around_store=is_around_store)
             _write_label(folder, label)
@@ -120,6 +131,17 @@ def _adopt(database: Database, folder: Path) -> str:
         values = {"name": "data_folder", "number": 0, "text": label.folder_id}
         transaction.connection.execute(sa.insert(store_state).values(values))
         return label.folder_id
+
+
+def _unknown_files(folder: Path) -> StoreError:
+    return StoreError(
+        f"data directory: {folder} holds files of a store of jobs that is gone; put that store back (jobs.sqlite3), "
+        f"or move {folder / 'files'} away to begin anew"
+    )
+
+
+def _has_jobs(transaction: Transaction) -> bool:
+    return transaction.connection.execute(sa.select(jobs.c.id).limit(1)).one_or_none() is not None
 
 
 def _check_holds_files(transaction: Transaction, folder: Path) -> None:

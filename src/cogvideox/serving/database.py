@@ -93,12 +93,15 @@ class Database:
         self.kind: Literal["sqlite", "postgresql"] = parsed.get_backend_name()
         self.path: Path | None = None
         """The file of SQLite."""
+        self._file_key: tuple[int, int] | None = None
+        """Tells that file from any other that is put in its place."""
         self.name = parsed.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
         self._write_lock = threading.Lock()
         if self.kind == "sqlite":
             self.path = Path(parsed.database).absolute()
             _check_sqlite(self.path)
             self.engine = _sqlite_engine(self.path)
+            self._file_key = _file_key(self.path)
         else:
             self.engine = _postgresql_engine(parsed)
         try:
@@ -118,9 +121,22 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file of SQLite is where it was opened; always of PostgreSQL."""
+        return self.path is None or _file_key(self.path) == self._file_key
+
+    def check_in_place(self) -> None:
+        """Raise StoreUnavailableError if the file of SQLite was moved or replaced: what is written is found no more."""
+        if not self.is_in_place:
+            raise StoreUnavailableError(
+                f"job store: {self.path} was moved or replaced; put it back, or start all anew that use it"
+            )
+
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Give a transaction that only reads. Raises StoreUnavailableError if the database does not answer."""
+        self.check_in_place()
         with self._translated_errors(), self.engine.connect() as connection, connection.begin():
             now_us = self._now_us(connection)
             yield Transaction(connection=connection, now_us=now_us, steady_us=self._steady_us(now_us), change=0)
@@ -136,7 +152,7 @@ class Database:
             StoreUnavailableError: the database does not answer. Whether a change was made that was being committed
                 is not known then: asking again must be harmless.
         """
-        with self._translated_errors(), self._only_writer(), self.engine.connect() as connection:
+        with self._translated_errors(), self._only_writer(), self._connected_in_place() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
                 if serial is not None and self.kind == "postgresql":
@@ -192,6 +208,10 @@ class Database:
             yield
         finally:
             self._write_lock.release()
+
+    def _connected_in_place(self) -> Any:
+        self.check_in_place()  # after the wait for other writers, and before SQLite would make a new file
+        return self.engine.connect()
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -291,6 +311,19 @@ def file_system_of(folder: Path, mounts: Path = MOUNTS) -> str:
     return found
 
 
+def is_store_there(url: str) -> bool:
+    """Whether somebody has made a store, as far as files tell: True of PostgreSQL. Raises StoreError for other URLs."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return True
+    try:
+        return Path(parsed.database).stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # something is there, and whoever opens it is told what is wrong
+        return True
+
+
 def is_network_file_system(name: str) -> bool:
     """Whether SQLite cannot be trusted on a file system of that name."""
     return name.lower().startswith(NETWORK_FILE_SYSTEMS) and name.lower() not in LOCAL_FUSE
@@ -319,6 +352,10 @@ def _check_sqlite(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are nobody else's business
     except OSError as error:
         raise StoreError(f"job store: {path.parent}: {error.strerror}; choose another --data-dir") from None
+    if path.is_symlink():  # prompts would be where nobody looks for them
+        raise StoreError(
+            f"job store: {path} is a link; move the file itself there, or name its place with --store sqlite:///FILE"
+        )
     kind = file_system_of(path.parent)
     if is_network_file_system(kind):
         raise StoreError(
@@ -384,6 +421,15 @@ def _sqlite_engine(path: Path) -> Any:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _file_key(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from others; None if there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _write_ahead(connection: Any) -> None:

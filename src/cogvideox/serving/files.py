@@ -338,6 +338,11 @@ def check_data_folder(folder: Path) -> None:
             )
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether a data directory has files of jobs, whichever store knows them."""
+    return any(_SHA256.fullmatch(path.name) for path in (folder / "files").glob("*/*"))
+
+
 def room_bytes(folder: Path, floor: DiskFloor) -> int:
     """Return how much can still be written to a folder's disk before the floor is reached; negative below it."""
     disk = os.statvfs(folder)

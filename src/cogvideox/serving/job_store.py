@@ -197,10 +197,6 @@ class JobStore:
             for place, (job_id, wait_s) in enumerate(zip(order, waits, strict=True))
         }
 
-    def position(self, job_id: str) -> Position | None:
-        """Return where a job stands in the queue; None if it is not in it."""
-        return self.positions().get(job_id)
-
     def counts(self) -> Counts:
         """Return how many jobs there are, in one look."""
         grouped = sa.select(jobs.c.state, jobs.c.priority, sa.func.count().label("number"))

@@ -58,8 +58,13 @@ class ApiKey:
 class KeyRing:
     """The keys of a store. For any number of threads and processes."""
 
-    def __init__(self, database: Database, pepper: bytes) -> None:
-        """Use the keys in a database; ``pepper`` is what `kept_pepper` returns."""
+    def __init__(self, database: Database, pepper: bytes | None) -> None:
+        """Use the keys in a database.
+
+        Args:
+            database: of the store.
+            pepper: what `kept_pepper` returns; with None keys can be listed and revoked, but not made or verified.
+        """
         self._database = database
         self._pepper = pepper
         self._lock = threading.Lock()
@@ -175,39 +180,69 @@ class KeyRing:
             return transaction.connection.execute(found).one_or_none() is not None
 
     def _digest(self, key_id: str, secret: str) -> str:
+        assert self._pepper is not None
         # 32 random bytes cannot be guessed: a slow hash would only slow us down.
         return hmac.new(self._pepper, f"{key_id}{secret}".encode(), hashlib.sha256).hexdigest()
 
 
-def kept_pepper(folder: str | Path) -> bytes:
-    """Return the pepper of a data directory, made if there is none; only this user can read it.
+def kept_pepper(folder: str | Path, database: Database) -> bytes:
+    """Return the pepper of a data directory, made if there is none and no key needs it; only this user can read it.
 
     A copy of the database without it opens nothing. Without it, or with another, no key is valid.
 
     Raises:
-        StoreError: it cannot be read or made, or is damaged.
+        StoreError: it cannot be read or made, is damaged, or is gone though there are keys.
     """
     path = Path(folder) / PEPPER_NAME
+    if (pepper := read_pepper(folder, database)) is None:
+        _make_pepper(path)
+        pepper = read_pepper(folder, database)
+    if pepper is None:
+        raise StoreError(f"keys: {path} leads nowhere; remove it, or choose another --data-dir")
+    return pepper
+
+
+def read_pepper(folder: str | Path, database: Database) -> bytes | None:
+    """Return the pepper of a data directory; None if none was made yet. Raises StoreError as `kept_pepper` does."""
+    path = Path(folder) / PEPPER_NAME
+    fix = "correct --data-dir or restore it, or else revoke all keys, remove it and make new ones"
     try:
-        if not path.exists():
-            temporary = path.with_name(f"{PEPPER_NAME}.{secrets.token_hex(8)}.tmp")
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_hex(PEPPER_BYTES).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(temporary, path)  # unless another process was first
-            except FileExistsError:
-                pass
-            finally:
-                temporary.unlink()
-            sync_folder(path.parent)
+        has_valid_key = KeyRing(database, None).has_valid_key()  # first: whoever made a key had made a pepper
+    except StoreUnavailableError as error:
+        raise StoreError(f"{error}; try again when it does") from None
+    try:
         text = path.read_text(errors="replace").strip()
+    except FileNotFoundError:
+        if has_valid_key:
+            raise StoreError(f"keys: {path} is gone, and no key opens anything without it; {fix}") from None
+        return None
     except OSError as error:
-        raise StoreError(f"keys: {path}: {error.strerror}; correct it, or choose another --data-dir") from None
+        raise _unusable_pepper(path, error) from None
     if not re.fullmatch(rf"[0-9a-f]{{{2 * PEPPER_BYTES}}}", text):
-        raise StoreError(f"keys: {path} is damaged; restore it, or remove it and make all keys anew")
+        raise StoreError(f"keys: {path} is damaged; {fix}")
     return bytes.fromhex(text)
+
+
+def _make_pepper(path: Path) -> None:
+    temporary = path.with_name(f"{PEPPER_NAME}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_hex(PEPPER_BYTES).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)  # unless another process was first
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _unusable_pepper(path, error) from None
+
+
+def _unusable_pepper(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"keys: {path}: {error.strerror}; correct it, or choose another --data-dir")
 
 
 def _key_of(row: Any) -> ApiKey:

@@ -31,6 +31,9 @@ DATA_URL_PREFIX = "data:"
 PromptLanguage = Literal["auto", "reject", "asis"]
 Truncation = Literal["warn", "error"]
 ALLOWED_CONTROLS = "\t\n\r"
+BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+BLANKS |= frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+"""Letters, marks and symbols that show nothing: fillers of Hangul, selectors of variants, Braille without dots."""
 MAX_COMPOSED = 4
 """Code points that the normal form C makes one of, at most."""
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
@@ -256,7 +259,7 @@ def _merged(fields: Mapping[str, Any], is_form: bool) -> dict[str, Any]:
             extra = {name: value if isinstance(value, str) else json.dumps(value) for name, value in extra.items()}
     if extra is None:
         return values
-    if not isinstance(extra, dict) or extra.keys() & values.keys():
+    if not isinstance(extra, dict) or "extra_body" in extra or extra.keys() & values.keys():
         raise _invalid("extra_body", "a JSON object of other fields", extra)
     return values | extra
 
@@ -277,7 +280,7 @@ def read_prompt(value: Any, max_length: int) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ApiError("missing_prompt", "prompt: say what the video shows", param="prompt")
     prompt = _checked_prompt("prompt", value, max_length)
-    if not any(unicodedata.category(letter)[0] in "LNPSM" for letter in prompt):
+    if not any(unicodedata.category(letter)[0] in "LNPSM" and letter not in BLANKS for letter in prompt):
         raise ApiError("missing_prompt", "prompt: say what the video shows", param="prompt")
     return prompt
 
@@ -375,7 +378,7 @@ def complete(
     """
     warnings: list[dict[str, Any]] = []
     task: VideoTaskName = "text" if source is None else source.task
-    _check_task(task, model)
+    check_task(task, model)
     if asked.strength is not None and task != "video":
         raise ApiError("invalid_param", "strength: only for a video that is made over", param="strength")
     width_px, height_px = _chosen_size(asked, model, is_lenient, warnings)
@@ -405,7 +408,8 @@ def complete(
     return params, warnings
 
 
-def _check_task(task: VideoTaskName, model: CatalogModel) -> None:
+def check_task(task: VideoTaskName, model: CatalogModel) -> None:
+    """Raise ApiError if a model does not start from that."""
     if task in model.input_kinds:
         return
     if model.limits.takes_image:

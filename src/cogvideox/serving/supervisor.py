@@ -19,12 +19,13 @@ from types import FrameType
 from typing import Any
 
 from cogvideox.serving.api.settings import ApiSettings
-from cogvideox.serving.data_folder import join_folder
+from cogvideox.serving.data_folder import check_store_kept, join_folder
 from cogvideox.serving.dead_workers import PLACE, give_back_jobs_of_dead_workers, process_facts
 from cogvideox.serving.files import FileStore, only_supervisor
 from cogvideox.serving.janitor import Retention, Swept, sweep
 from cogvideox.serving.job import Reaped, StoreError, StoreUnavailableError
 from cogvideox.serving.job_store import JobStore
+from cogvideox.serving.keys import kept_pepper
 from cogvideox.serving.process_ties import start_process
 from cogvideox.serving.webhook_sender import Sender
 from cogvideox.serving.worker import WorkerSettings
@@ -39,6 +40,8 @@ SETTLED_S = 30.0
 MAX_BACKOFF_S = 30.0
 MAX_KILLED_BACKOFF_S = 2.0
 """Of a process that a signal ended: the next one may well live."""
+AWAY_BACKOFF_S = 2.0
+"""While the file of the store is not in its place."""
 API_GRACE_S = 5.0
 KILL_S = 10.0
 """After its grace a process is killed."""
@@ -139,7 +142,8 @@ class Service:
                 self._is_known = False
                 self.forgive()
             except OSError as error:  # no memory for another process, say
-                self._start_at_s = now_s + MAX_BACKOFF_S
+                is_away = isinstance(error, StoreUnavailableError)
+                self._start_at_s = now_s + (AWAY_BACKOFF_S if is_away else MAX_BACKOFF_S)
                 log.error("%s cannot start: %s", self.name, error)
 
     def ask_to_end(self) -> None:
@@ -174,6 +178,7 @@ class Supervisor:
         """Plan the processes; `run` starts them."""
         self.settings = settings
         self._listener = listener
+        self._store: JobStore | None = None
         self._num_signals = 0
         self._is_ending = threading.Event()
         api, worker = _plain(settings.api), _plain(settings.worker)
@@ -181,6 +186,7 @@ class Supervisor:
         grace_s, self._worker_hang_s = settings.worker.grace_s, WORKER_PATIENCE * settings.hang_s
 
         def start_worker() -> subprocess.Popen:
+            self._check_in_place()
             return start_process("cogvideox.serving.worker_main", worker)
 
         self._workers = [
@@ -195,16 +201,11 @@ class Supervisor:
             on_ready: called when the API answers.
 
         Raises:
-            StoreError: the store or the data directory cannot be used, or another process serves it.
+            StoreError: the store, the data directory or its keys cannot be used, or another process serves it.
         """
         files = FileStore(self.settings.api.data_dir)
         with only_supervisor(self.settings.api.data_dir):
-            store = JobStore.open(self.settings.api.store_url, limits=self.settings.api.queue)
-            try:
-                join_folder(store.database, files.folder)
-            except BaseException:
-                store.close()
-                raise
+            store = self._opened_store(files)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
             janitor = threading.Thread(target=self._clear_away, args=(store, files), daemon=True)
@@ -222,6 +223,20 @@ class Supervisor:
                 janitor.join(timeout=10)
                 sender.join(timeout=10)
                 store.close()
+
+    def _opened_store(self, files: FileStore) -> JobStore:
+        api = self.settings.api
+        check_store_kept(api.store_url, files.folder)
+        store = JobStore.open(api.store_url, limits=api.queue)
+        try:
+            join_folder(store.database, files.folder)
+            if api.requires_key:
+                kept_pepper(files.folder, store.database)
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        return store
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         self._num_signals += 1
@@ -253,7 +268,13 @@ class Supervisor:
             self._api.kill_if_late()
             time.sleep(LOOK_S / 4)
 
+    def _check_in_place(self) -> None:
+        """Raise StoreUnavailableError rather than start a process that would begin a new store in the place of ours."""
+        assert self._store is not None
+        self._store.database.check_in_place()
+
     def _start_api(self, settings: Mapping[str, Any]) -> subprocess.Popen:
+        self._check_in_place()
         descriptor = self._listener.fileno()
         values = {"settings": settings, "descriptor": descriptor}
         return start_process("cogvideox.serving.api_main", values, descriptors=(descriptor,))

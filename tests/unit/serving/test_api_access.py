@@ -3,13 +3,14 @@
 import json
 import logging
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from api_server import Served, code_of, served
+from api_server import VIDEO, Served, code_of, served
 from cogvideox.cli.main import main
 from cogvideox.serving.keys import KeyRing, Scope, kept_pepper
 from cogvideox.serving.serving_log import JsonLines
@@ -24,7 +25,7 @@ def api(quick_folder: Path) -> Iterator[Served]:
 def new_key(
     api: Served, name: str = "a", scopes: tuple[Scope, ...] = ("generate", "read"), **more: object
 ) -> dict[str, str]:
-    ring = KeyRing(api.store.database, kept_pepper(api.folder))
+    ring = KeyRing(api.store.database, kept_pepper(api.folder, api.store.database))
     _, text = ring.new(name, scopes=scopes, **more)  # pyright: ignore[reportArgumentType]
     return {"authorization": f"Bearer {text}"}
 
@@ -33,7 +34,7 @@ def test_keys_open_what_they_are_for(api: Served) -> None:
     good, reader = new_key(api), new_key(api, scopes=("read",))
     expired = new_key(api, lifetime_s=1)
     revoked = new_key(api, "gone")
-    ring = KeyRing(api.store.database, kept_pepper(api.folder))
+    ring = KeyRing(api.store.database, kept_pepper(api.folder, api.store.database))
     ring.revoke(next(key.id for key in ring.all() if key.name == "gone"))
     time.sleep(1.1)
     text = good["authorization"].split()[1]
@@ -141,6 +142,17 @@ def test_a_rate_of_requests_is_kept(quick_folder: Path) -> None:
         assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2
         assert code_of(answers[-1]) == "rate_limited" and 0 < int(answers[-1].headers["retry-after"]) <= 60
         assert api.http.get("/livez").status_code == 200
+
+
+def test_waiting_for_a_video_counts_once(quick_folder: Path) -> None:
+    with served(quick_folder, max_requests_per_minute=1) as api:
+        worker = threading.Thread(target=lambda: (time.sleep(0.5), api.complete()))
+        worker.start()
+        answer = api.http.post("/v1/videos/sync", json={"prompt": "a fox"})
+        worker.join()
+        assert (answer.status_code, answer.content) == (200, VIDEO)
+        assert api.http.post("/v1/videos/sync", json={"prompt": "a fox"}).status_code == 429
+        assert len(api.store.page(limit=10).jobs) == 1
 
 
 def test_the_log_tells_no_secrets(api: Served, caplog: pytest.LogCaptureFixture) -> None:

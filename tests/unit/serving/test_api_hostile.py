@@ -35,7 +35,7 @@ def refused(api: Served, body: bytes | dict[str, Any], kind: str = "application/
     ("value", "code"),
     [
         (None, "missing_prompt"), ("", "missing_prompt"), (" \n\t", "missing_prompt"),
-        ("\u200b\u200b", "missing_prompt"),
+        ("\u200b\u200b", "missing_prompt"), ("\u3164", "missing_prompt"), ("\u2800 \u115f\ufe0f", "missing_prompt"),
         ("a" * 4001, "prompt_too_long"), ("a" * 10**6, "prompt_too_long"), ("e" + "\u0301" * 10_000, "prompt_too_long"),
         ("a\0b", "invalid_param"), ("a\ud800b", "invalid_param"), ("a\x1bb", "invalid_param"), (5, "invalid_param"),
         ([], "invalid_param"), (True, "invalid_param"),
@@ -103,7 +103,8 @@ def test_seconds_in_every_form(api: Served) -> None:
         ("model", "../../etc/passwd"), ("model", "sora-2"), ("model", 5), ("negative_prompt", "a\0"), ("user", []),
         ("input_reference", "x"), ("input_reference", {}), ("input_reference", {"file_id": "f"}), ("extra_body", 5),
         ("input_reference", {"image_url": "x", "file_id": "y"}), ("output_path", "/tmp/x"), ("__proto__", {}),
-        ("extra_body", {"prompt": "y"}), ("prompt\ud800", 1),
+        ("extra_body", {"prompt": "y"}), ("prompt\ud800", 1), ("extra_body", {"extra_body": {"seed": 7}}),
+        ("extra_body", {"extra_body": None}),
     ],
 )  # fmt: skip
 def test_values_out_of_range(api: Served, name: str, value: Any) -> None:
@@ -117,6 +118,9 @@ def test_numbers_at_their_bounds_and_infinities(api: Served) -> None:
     for text in (b"Infinity", b"-Infinity", b"1e999", b"NaN", b"1" * 5000):
         status, _ = refused(api, b'{"prompt": "x", "guidance_scale": ' + text + b"}")
         assert status == 400
+    long = api.http.post("/v1/videos", content=b'{"prompt": "x", "seed": ' + b"7" * 5000 + b"}",
+                         headers={"content-type": "application/json"})  # fmt: skip
+    assert long.status_code == 400 and "got 777" in long.text and "inf" not in long.text
     form = {
         "prompt": "x",
         "seed": "12",
@@ -195,6 +199,19 @@ def test_requests_that_are_no_http(api: Served) -> None:
     for raw in (b"GET / HTTP/9\r\n\r\n", b"\0\1\2\r\n\r\n", _head("GET /", {"x": "y" * 20_000}), b"GET /\r\n\r\n",
                 _head("GET /", {"host": "a", "Host": "b"})):  # fmt: skip
         assert _raw(api, raw, wait_s=2)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 431"), raw[:40]
+    head = b"POST /v1/videos HTTP/1.1\r\n"
+    for raw, told in (
+        (head + b"\r\n", b"Host: expected one, got none"),
+        (head + b"host: a\r\nhost: b\r\n\r\n", b"Host: expected one, got several"),
+        (head + b"host: a\r\ncontent-length: x\r\n\r\n", b"Content-Length: expected a whole number"),
+        (head + b"host: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", b"Content-Length: expected one"),
+        (head + b"host: a\r\ntransfer-encoding: gzip\r\n\r\n", b"Transfer-Encoding: expected chunked"),
+        (head + b"host: 127.0.0.1\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"
+         + b"1\r\n \r\n" * 3000, b"body: it comes in too many pieces"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 20_000, b"the headers are too long"),
+        (b"what is this\r\n\r\n", b"it is no request of HTTP/1.1"),
+    ):  # fmt: skip
+        assert told in _raw(api, raw, wait_s=2), told
     key = _head("POST /v1/videos", {"content-type": "application/json", "idempotency-key": "k" * 10**6})
     assert _raw(api, key, wait_s=2)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
 

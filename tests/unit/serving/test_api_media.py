@@ -20,6 +20,7 @@ from api_server import Served, code_of, picture, served
 from cogvideox.media.writers import write_video
 from cogvideox.serving.errors import ApiError
 from cogvideox.serving.fetching import fetch, is_public
+from cogvideox.serving.model_catalog import CatalogModel
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,8 @@ def test_a_video_becomes_a_bounded_mp4(api: Served, video: bytes, tmp_path: Path
     assert again.json()["num_frames"] == 17
 
 
-def test_pictures_that_are_none(api: Served) -> None:
+def test_pictures_that_are_none(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CatalogModel, "input_kinds", ("text", "image"))
     png, jpeg = picture(), picture(kind="JPEG")
     frames = [Image.new("RGB", (8, 8), (number, 0, 0)) for number in range(20)]
     moving, webp = io.BytesIO(), io.BytesIO()
@@ -96,7 +98,17 @@ def test_pictures_that_are_none(api: Served) -> None:
         assert sent(api, content) == (status, code), name
         assert time.monotonic() - begun_s < 4, name  # 2 s on an idle machine
     assert psutil.Process().memory_info().rss - memory < 50 * 2**20
-    assert sent(api, png) == (400, "invalid_param")  # a good one, but this model starts from text
+    assert sent(api, png) == (200, "")
+
+
+def test_nothing_is_decoded_that_no_model_takes(api: Served, video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> dict[str, object]:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("cogvideox.serving.uploads._run", run)
+    assert sent(api, picture()) == (400, "invalid_param")
+    monkeypatch.setattr(CatalogModel, "input_kinds", ("image",))
+    assert sent(api, video) == (400, "invalid_param")
 
 
 def test_videos_that_are_none(api: Served, video: bytes, tmp_path: Path) -> None:
@@ -130,7 +142,7 @@ def test_data_urls(api: Served) -> None:
         return answer.status_code, code_of(answer)
 
     whole = "data:image/png;base64," + base64.b64encode(picture()).decode()
-    assert asked(whole) == (400, "invalid_param")  # decoded, but this model starts from text
+    assert asked(whole) == (400, "invalid_param")  # a good one, but this model starts from text
     assert asked("data:image/png;base64,????")[1] == "invalid_param"
     assert asked("data:text/html,<p>")[1] == "invalid_param"
     assert asked("data:image/png;base64," + base64.b64encode(b"<svg/>").decode()) == (415, "unsupported_media_type")

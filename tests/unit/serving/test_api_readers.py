@@ -71,7 +71,7 @@ def test_event_streams_are_counted(quick_folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(events_module, "MAX_STREAMS", 5)
     monkeypatch.setattr(events_module, "MAX_STREAMS_OF_OWNER", 3)
     with served(quick_folder, requires_key=True) as api:
-        ring = KeyRing(api.store.database, kept_pepper(api.folder))
+        ring = KeyRing(api.store.database, kept_pepper(api.folder, api.store.database))
         keys = [f"authorization: Bearer {ring.new(name)[1]}\r\n" for name in ("a", "b")]
         headers = [{"authorization": key.split(": ")[1].strip()} for key in keys]
         videos = [api.http.post("/v1/videos", json={"prompt": "x"}, headers=each).json()["id"] for each in headers]
@@ -91,6 +91,59 @@ def test_event_streams_are_counted(quick_folder: Path, monkeypatch: pytest.Monke
             time.sleep(0.1)
         for stream in streams[1]:
             stream.close()
+
+
+def test_a_stream_ends_with_its_key(quick_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "ASK_S", 0.3)
+    monkeypatch.setattr(events_module, "REFRESH_S", 0.2)
+    with served(quick_folder, requires_key=True) as api:
+        ring = KeyRing(api.store.database, kept_pepper(api.folder, api.store.database))
+        keys = [ring.new("a", owner="ann"), ring.new("b", owner="ann", lifetime_s=3), ring.new("c", owner="ann")]
+        headers = [{"authorization": f"Bearer {text}"} for _, text in keys]
+        path = f"/v1/videos/{api.http.post('/v1/videos', json={'prompt': 'x'}, headers=headers[0]).json()['id']}/events"
+        with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(api.http.stream("GET", path, headers=each)).iter_lines() for each in headers]
+            assert [next(stream) for stream in streams] == ["event: video"] * 3
+            ring.revoke(keys[0][0].id)
+            begun_s = time.monotonic()
+            for stream in streams[:2]:
+                for _ in stream:
+                    assert time.monotonic() - begun_s < 10
+            job = api.claim()
+            assert any('"in_progress"' in line for line in streams[2])  # the third key's goes on
+            api.complete(job)
+        assert [api.http.get(path, headers=each).status_code for each in headers] == [401, 401, 200]
+
+
+def test_a_disk_that_is_away_is_no_missing_file(api: Served, caplog: pytest.LogCaptureFixture) -> None:
+    api.create()
+    job = api.complete()
+    files, away = api.folder / "files", api.folder / "away"
+    url = f"/v1/videos/{job.id}"
+    upload = {"input_reference": ("a.png", b"\x89PNG\r\n\x1a\n")}
+
+    def check_refused(*paths: str) -> None:
+        time.sleep(0.6)  # readiness is not looked at more often
+        for answer in (
+            api.http.get("/readyz"),
+            api.http.post("/v1/videos", json={"prompt": "a"}),
+            api.http.post("/v1/videos", data={"prompt": "a"}, files=upload),
+            api.http.post(f"{url}/remix", json={"prompt": "b"}),
+            *[api.http.get(f"{url}/{path}") for path in paths],
+        ):
+            assert (answer.status_code, code_of(answer)) == (503, "not_ready"), answer.text
+            assert "disk" in answer.text and answer.headers["retry-after"]
+
+    files.rename(away)
+    check_refused("content", "content?variant=gif")
+    assert api.http.get(url).json()["status"] == "completed"
+    assert metric(api, "cogvideox_missing_files_total") == 0 and metric(api, "cogvideox_disk_free_bytes") == 0
+    assert not any("a file of a job" in record.getMessage() for record in caplog.records)
+    away.rename(files)
+    assert api.http.post("/v1/videos", json={"prompt": "a"}).status_code == 200
+    assert api.http.get(f"{url}/content").status_code == 200
+    api.app.state.service.storage._is_mount = True  # it was, and is not any more
+    check_refused()
 
 
 def test_files_that_are_gone_are_told_to_the_operator(api: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -152,7 +205,8 @@ def test_a_gif_is_made_when_it_is_asked_for(api: Served, tmp_path: Path) -> None
         answers = list(pool.map(api.http.get, [url] * 4))
     whole = answers[0].content
     assert {(answer.status_code, answer.content) for answer in answers} == {(200, whole)}
-    assert answers[0].headers["content-type"] == "image/gif" and ".gif" in answers[0].headers["content-disposition"]
+    assert answers[0].headers["content-type"] == "image/gif"
+    assert answers[0].headers["content-disposition"] == f'attachment; filename="{job.id}.gif"'
     with Image.open(io.BytesIO(whole)) as shown:
         lengths_ms = []
         for index in range(getattr(shown, "n_frames", 1)):

@@ -110,6 +110,45 @@ def test_a_new_store_in_the_place_of_a_damaged_one_keeps_its_folder(quick_folder
     assert names[0][0] == names[1][0] and names[0][1] != names[1][1]
 
 
+def test_a_new_store_takes_no_files_that_it_does_not_know(quick_folder: Path) -> None:
+    folder, away = quick_folder / "data", quick_folder / "away"
+    away.mkdir()
+    files = FileStore(folder)
+    url = f"sqlite:///{folder}/jobs.sqlite3"
+
+    def reopened() -> JobStore:
+        opened = JobStore.open(url)
+        join_folder(opened.database, folder)
+        return opened
+
+    store = reopened()
+    kept = files.keep_bytes(b"a picture").file
+    job = store.submit(new_job(files={"image": kept})).job
+    store.close()
+    os.utime(folder / "files" / kept.sha256[:2] / kept.sha256, (0, 0))
+    (folder / "jobs.sqlite3").rename(away / "jobs.sqlite3")
+    options = ["--engine", "fake", "--port", "0", "--workers", "0", "--data-dir", str(folder)]
+    command = [sys.executable, "-m", "cogvideox", "serve", *options]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (3, "", 1)
+    assert "jobs.sqlite3" in refused.stderr and f"{folder / 'files'} away" in refused.stderr
+    assert not (folder / "jobs.sqlite3").exists() and files.has(kept)
+    new = JobStore.open(url)  # however it came there
+    assert "begin anew" in refusal(new, folder)
+    label = (folder / LABEL_NAME).read_bytes()
+    (folder / LABEL_NAME).unlink()
+    assert "begin anew" in refusal(new, folder) and not (folder / LABEL_NAME).exists()
+    (folder / LABEL_NAME).write_bytes(label)
+    new.close()
+    (away / "jobs.sqlite3").rename(folder / "jobs.sqlite3")
+    store = reopened()
+    assert store.get(job.id) == job and files.is_whole(kept)
+    store.close()
+    for name in ("jobs.sqlite3", "files"):
+        (folder / name).rename(away / name)
+    reopened().close()  # begun anew
+
+
 def test_an_older_store_takes_the_folder_that_its_files_are_in(store: JobStore, folders: tuple) -> None:
     first, second = folders
     kept = FileStore(first).keep_bytes(b"a picture")

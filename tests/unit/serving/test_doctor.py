@@ -6,6 +6,9 @@ import pytest
 
 from cogvideox.cli.main import main
 from cogvideox.serving.api import listen
+from cogvideox.serving.database import Database
+from cogvideox.serving.files import FileStore
+from cogvideox.serving.keys import KeyRing, kept_pepper
 from postgres_server import PostgresServer
 
 
@@ -49,6 +52,20 @@ def test_doctor_tells_what_others_can_read_and_what_is_missing(
     (folder / "files").symlink_to(tmp_path)
     code, found = run(capsys, *common)
     assert code == 3 and found["data directory"] == "fail"
+
+
+def test_doctor_tells_of_a_store_or_a_pepper_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--data-dir", str(tmp_path), "--port", "0")
+    FileStore(tmp_path).keep_bytes(b"a video")
+    code, found = run(capsys, *common)
+    assert (code, found["job store"]) == (3, "fail") and not (tmp_path / "jobs.sqlite3").exists()
+    database = Database(f"sqlite:///{tmp_path}/jobs.sqlite3")
+    KeyRing(database, kept_pepper(tmp_path, database)).new("a")
+    database.close()
+    assert run(capsys, *common)[1]["keys"] == "ok"
+    (tmp_path / "pepper").unlink()
+    code, found = run(capsys, *common)
+    assert (code, found["keys"]) == (3, "fail") and not (tmp_path / "pepper").exists()
 
 
 def test_doctor_compares_clocks_and_shows_no_password(

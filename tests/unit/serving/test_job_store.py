@@ -1,5 +1,6 @@
 """What a job store promises, case by case, in both kinds of database."""
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -486,11 +487,36 @@ def test_waits_are_estimated_from_what_happened(timed: JobStore, clock: Clock) -
     for name in ("w", "v"):
         timed.register_worker(Worker(id=name, host="here", pid=3, models=("tiny",), state="ready"))
     made = [timed.submit(new_job()).job for _ in range(6)]
-    waits_s = [timed.position(job.id).wait_s for job in made]
+    standing = timed.positions()
+    waits_s = [standing[job.id].wait_s for job in made]
     assert waits_s == pytest.approx([0, 0, 10, 20, 30, 40], abs=1)
     timed.claim("w")
-    assert [timed.position(job.id).num_ahead for job in made[1:]] == [0, 1, 2, 3, 4]
-    assert timed.position(made[0].id) is None
+    standing = timed.positions()
+    assert [standing[job.id].num_ahead for job in made[1:]] == [0, 1, 2, 3, 4]
+    assert made[0].id not in standing
+
+
+def test_a_file_of_sqlite_that_is_moved_takes_nothing_until_it_is_back(quick_folder) -> None:
+    path, away = quick_folder / "jobs.sqlite3", quick_folder / "away"
+    store = JobStore.open(f"sqlite:///{path}")
+    job = store.submit(new_job()).job
+    calls = {
+        "check": store.check,
+        "submit": lambda: store.submit(new_job()),
+        "claim": lambda: store.claim("w"),
+        "get": lambda: store.get(job.id),
+    }
+    path.rename(away)
+    for is_replaced in (False, True):
+        if is_replaced:
+            shutil.copy(away, path)
+        for name, call in calls.items():
+            with pytest.raises(StoreUnavailableError, match="was moved or replaced; "):
+                call()
+            assert path.exists() is is_replaced, name
+    away.rename(path)
+    assert store.page().jobs == (job,) and store.claim("w").id == job.id
+    store.close()
 
 
 def test_sqlite_waits_for_the_disk_on_every_connection(quick_folder) -> None:

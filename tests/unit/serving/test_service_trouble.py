@@ -83,6 +83,29 @@ def test_a_database_that_goes_away_and_comes_back(postgres: PostgresServer, quic
     assert "Traceback" not in told and PASSWORD not in told + shown
 
 
+def test_a_store_that_is_moved_away_while_it_is_served(quick_folder: Path) -> None:
+    data, log = quick_folder / "data", quick_folder / "log"
+    served = Served(data, log=log)
+    try:
+        wait_for(lambda: served.ask("/readyz")["status"] == "ready")
+        (data / "jobs.sqlite3").rename(quick_folder / "away")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            served.ask("/v1/videos", {"prompt": "a fox"})
+        assert refused.value.code == 503 and b"not_ready" in refused.value.read()
+        wait_for(lambda: code_of(served, "/readyz") == "503 not_ready")
+        for pid in served.children().values():
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: "api cannot start" in log.read_text() and "worker 1 cannot start" in log.read_text())
+        assert not (data / "jobs.sqlite3").exists()  # no new store that would take jobs, and lose them
+        (quick_folder / "away").rename(data / "jobs.sqlite3")
+        wait_for(lambda: served.ask("/readyz")["status"] == "ready")
+        job = served.ask("/v1/videos", {"prompt": "step:0.01 a fox"})
+        wait_for(lambda: served.ask(f"/v1/videos/{job['id']}")["status"] == "completed")
+    finally:
+        served.end()
+    assert "was moved or replaced" in log.read_text() and "Traceback" not in log.read_text()
+
+
 def test_a_service_without_its_database_does_not_start(quick_folder: Path) -> None:
     command = [sys.executable, "-m", "cogvideox", "serve", "--port", "0", "--data-dir", str(quick_folder)]
     url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:1/jobs"

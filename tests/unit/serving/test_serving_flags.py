@@ -143,6 +143,20 @@ def test_a_worker_is_told_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert started[0].data_dir == tmp_path and started[0].limits.max_running_per_owner == 2
 
 
+@pytest.mark.parametrize(
+    "verb",
+    ["keys list", "keys revoke ab", "webhooks list", "webhooks test a", "webhooks enable a", "webhooks rm a", "worker"],
+)
+def test_who_only_looks_into_a_store_makes_none(verb: str, tmp_path: Path, capsys: Any) -> None:
+    assert run(*verb.split(), "--data-dir", str(tmp_path / "typo")) == 3
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and "there is none at" in told.err
+    assert not (tmp_path / "typo").exists()
+    (tmp_path / "jobs.sqlite3").touch()
+    assert run(*verb.split(), "--data-dir", str(tmp_path)) == 3
+    assert (tmp_path / "jobs.sqlite3").stat().st_size == 0 and len(list(tmp_path.iterdir())) == 1
+
+
 def test_files_are_only_this_users(tmp_path: Path, served: list[supervisor.ServiceSettings]) -> None:
     folder = tmp_path / "data"
     Database(f"sqlite:///{folder}/jobs.sqlite3").close()  # whatever the umask

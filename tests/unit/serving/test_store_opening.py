@@ -52,6 +52,12 @@ def test_a_damaged_file_is_refused_and_left_alone(quick_folder: Path) -> None:
     JobStore.open(sqlite_url(quick_folder)).close()
 
 
+def test_a_link_is_refused_and_nothing_is_made_where_it_leads(quick_folder: Path) -> None:
+    (quick_folder / "jobs.sqlite3").symlink_to(quick_folder / "elsewhere")
+    assert "is a link" in refusal(sqlite_url(quick_folder))
+    assert os.listdir(quick_folder) == ["jobs.sqlite3"]
+
+
 def test_a_newer_schema_is_refused_and_left_alone(store_url: str) -> None:
     store = JobStore.open(store_url)
     job = store.submit(new_job()).job

@@ -258,7 +258,8 @@ def test_the_command_line(quick_folder: Path, capsys: pytest.CaptureFixture[str]
         del shown[:]
         hook = json.loads(run("list", "--json"))["data"]["webhooks"][0]
         assert (hook["owner"], hook["events"], hook["num_waiting"]) == ("local", ["video.failed"], 0)
-        assert hook["id"] in run("list")
+        listed = run("list")
+        assert all(text in listed for text in (hook["id"], target.url, "video.failed", "given up", " on"))
         run("test", hook["id"])
         openai.OpenAI(api_key="x").webhooks.unwrap(target.told[0].body, target.told[0].headers, secret=secret)
         target.answer = 500

@@ -50,14 +50,18 @@ class Access:
         return self._keys is not None
 
     def caller(self, headers: Mapping[str, str], scope: Scope) -> Caller:
-        """Return who sends a request. Raises ApiError if nobody we know, or who may not do that."""
-        if self._keys is None:
-            caller = LOCAL_CALLER
-        else:
-            caller = self.caller_of_key(key_of(headers))
-            if scope not in caller.scopes and "admin" not in caller.scopes:
-                raise ApiError("forbidden", f"this key may not do that: it lacks the scope {scope}")
+        """Return who sends a request, and count it. Raises ApiError if nobody we know, or who may not do that now."""
+        caller = self.known_caller(headers, scope)
         self._count(caller.key_id or LOCAL_OWNER)
+        return caller
+
+    def known_caller(self, headers: Mapping[str, str], scope: Scope) -> Caller:
+        """Return who a request is from that goes on. Raises ApiError if nobody we know, or who may not do that."""
+        if self._keys is None:
+            return LOCAL_CALLER
+        caller = self.caller_of_key(key_of(headers))
+        if scope not in caller.scopes and "admin" not in caller.scopes:
+            raise ApiError("forbidden", f"this key may not do that: it lacks the scope {scope}")
         return caller
 
     def caller_of_key(self, text: str) -> Caller:

@@ -20,7 +20,7 @@ from cogvideox.serving.api.settings import ApiSettings, InputLimits, limits_json
 from cogvideox.serving.api.threads import in_thread
 from cogvideox.serving.api.wire import POLL_AFTER_MS
 from cogvideox.serving.errors import ApiError, describe
-from cogvideox.serving.job import Job
+from cogvideox.serving.job import Job, Submitted
 from cogvideox.serving.keys import MAX_KEY_LENGTH, Scope
 from cogvideox.serving.libraries import fastapi
 from cogvideox.serving.model_catalog import CatalogModel, capabilities
@@ -148,14 +148,25 @@ class _Api:
         """Call what waits for disks, without the loop waiting too."""
         return await in_thread(call, *arguments, limiter=limiter or self._reading)
 
-    async def caller(self, request: Any, scope: Scope) -> Caller:
-        """Return who sends a request. Raises ApiError if that one may not."""
+    async def caller(self, request: Any, scope: Scope, *, takes: tuple[str, ...] | None = ()) -> Caller:
+        """Return who sends a request.
+
+        Args:
+            request: as it came.
+            scope: that the key is to have.
+            takes: the parameters that its address may have; None is any.
+
+        Raises:
+            ApiError: that one may not do that, or there is no such parameter.
+        """
         headers = header_values(request.scope)
         caller = await self.in_thread(self.service.access.caller, headers, scope)
         facts = {"owner": caller.owner, "key_id": caller.key_id}
         if video_id := request.path_params.get("video_id"):
             facts["job_id"] = video_id[:40]
         request.scope["state"]["facts"] = facts
+        if takes is not None:
+            _check_query(request, takes)
         return caller
 
     async def body(self, request: Any, limits: InputLimits | None = None) -> Body:
@@ -168,7 +179,7 @@ class _Api:
         if num_bytes > max_body_bytes(kind, limits):
             raise ApiError("media_too_large", f"body: expected at most {max_body_bytes(kind, limits)} bytes")
         if kind.lstrip().lower().startswith("multipart/"):
-            await self.in_thread(self.service.files.check_room)
+            await self.in_thread(self.service.storage.check_room)
         return await self._bodies.read(headers, timed(request.receive, limits, kind), limits)
 
     async def small_body(self, request: Any) -> Body:
@@ -190,15 +201,15 @@ class _Api:
         return await self._make(request, "remix", request.path_params["video_id"])
 
     async def _make(self, request: Any, kind: Kind, remixed: str = "") -> Any:
-        job, is_replay = await self._made(request, kind, remixed)
+        _, submitted = await self._made(request, kind, remixed)
+        job = submitted.job
         headers = {"openai-poll-after-ms": str(POLL_AFTER_MS), "location": f"/v1/videos/{job.id}"}
-        if is_replay:
+        if submitted.is_replay:
             headers["idempotent-replayed"] = "true"
         return await self._answer(job, headers)
 
-    async def _made(self, request: Any, kind: Kind, remixed: str = "") -> tuple[Job, bool]:
+    async def _made(self, request: Any, kind: Kind, remixed: str = "") -> tuple[Caller, Submitted]:
         caller = await self.caller(request, "generate")
-        _check_query(request, ())
         body = await (self.small_body(request) if kind == "remix" else self.body(request))
         has_media = bool(body.uploads) or "input_reference" in body.fields or "video" in body.fields
         try:
@@ -216,12 +227,12 @@ class _Api:
         finally:
             del made, making  # a refusal holds this call, and they the refusal: a circle with the body in it
         request.scope["state"]["facts"] |= {"job_id": submitted.job.id}
-        return submitted.job, submitted.is_replay
+        return caller, submitted
 
     async def create_and_wait(self, request: Any) -> Any:
         """Answer POST /v1/videos/sync: the video itself, when it is ready. A client that goes cancels what it began."""
-        job, is_replay = await self._made(request, "create")
-        caller = await self.caller(request, "generate")
+        caller, submitted = await self._made(request, "create")
+        job, is_replay = submitted.job, submitted.is_replay
         ended = await self._ended(request, job, caller, is_own=not is_replay)
         if ended is None:
             if not is_replay:
@@ -285,8 +296,8 @@ class _Api:
 
     async def list_videos(self, request: Any) -> Any:
         """Answer GET /v1/videos."""
-        caller = await self.caller(request, "read")
-        query = _check_query(request, ("after", "limit", "order"))
+        caller = await self.caller(request, "read", takes=("after", "limit", "order"))
+        query = dict(request.query_params)
         return _json(await self.in_thread(self.service.page, query, caller))
 
     async def retrieve(self, request: Any) -> Any:
@@ -307,8 +318,8 @@ class _Api:
 
     async def content(self, request: Any) -> Any:
         """Answer GET /v1/videos/{video_id}/content."""
-        caller = await self.caller(request, "read")
-        variant = _check_query(request, ("variant", "version")).get("variant", "video")
+        caller = await self.caller(request, "read", takes=("variant", "version"))
+        variant = request.query_params.get("variant", "video")
         headers, job_id = header_values(request.scope), request.path_params["video_id"]
         limiter = _with_room(self._decoding) if variant == "gif" else None
         return await self.in_thread(self.service.content, job_id, variant, headers, caller, limiter=limiter)
@@ -332,8 +343,15 @@ class _Api:
         async def describe_job(job: Job) -> Any:
             return await self.in_thread(self.service.describe, job)
 
+        async def is_allowed() -> bool:
+            try:
+                await self.in_thread(self.service.access.known_caller, header_values(request.scope), "read")
+            except ApiError:
+                return False
+            return True
+
         def events() -> AsyncIterator[str]:
-            return event_stream(listener, first, describe_job, lambda: False)
+            return event_stream(listener, first, describe_job, is_allowed)
 
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             try:
@@ -429,7 +447,7 @@ class _Api:
 
     async def metrics(self, request: Any) -> Any:
         """Answer GET /metrics."""
-        await self.caller(request, "metrics")
+        await self.caller(request, "metrics", takes=None)
         content, kind = await self.in_thread(self.service.metrics.page)
         return fastapi().Response(content, media_type=kind)
 
@@ -447,15 +465,14 @@ class _Api:
         return fastapi().Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 
-def _check_query(request: Any, known: tuple[str, ...]) -> dict[str, str]:
-    """Return the parameters of an address. Raises ApiError for unknown ones, and for those that come twice."""
+def _check_query(request: Any, known: tuple[str, ...]) -> None:
+    """Raise ApiError if an address has unknown parameters, or some twice."""
     pairs = request.query_params.multi_items()
     for name, _ in pairs:
         if name not in known:
             raise ApiError("unknown_field", f"{describe(name)}: there is no such parameter", param=name)
     if len({name for name, _ in pairs}) != len(pairs):
         raise ApiError("invalid_param", "a parameter is there twice")
-    return dict(pairs)
 
 
 def _with_room(limiter: CapacityLimiter) -> CapacityLimiter:

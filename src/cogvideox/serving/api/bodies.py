@@ -8,7 +8,6 @@ apart in threads, few at a time: however they are made, others are answered mean
 import asyncio
 import contextlib
 import json
-import math
 import re
 import secrets
 import tempfile
@@ -30,6 +29,8 @@ JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 MAX_BOUNDARY_LENGTH = 200
 MAX_HEADERS_OF_PART = 8
+MAX_DIGITS = 80
+"""That are read of an integer; more than messages show."""
 MAX_DEPTH = 20
 """Of JSON: ours has three levels."""
 LONG_TEXT_FIELDS = ("input_reference[image_url]",)
@@ -289,9 +290,9 @@ def _refuse_constant(name: str) -> Any:
     raise _JsonError(f"{name} is no number of JSON")
 
 
-def _int(text: str) -> int | float:
-    # Python refuses to read integers of more than 4,300 digits, and is slow below.
-    return int(text) if len(text) <= 40 else math.copysign(math.inf, -1 if text.startswith("-") else 1)
+def _int(text: str) -> int:
+    # Python refuses to read integers of more than 4,300 digits, and is slow below; so many are out of every range.
+    return int(text[:MAX_DIGITS])
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

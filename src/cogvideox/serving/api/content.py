@@ -11,7 +11,9 @@ from cogvideox.serving.libraries import fastapi
 CHUNK_BYTES = 2**18
 SUFFIXES = {"video/mp4": ".mp4", "image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
 SUFFIXES |= {"image/gif": ".gif"}
-_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})", re.IGNORECASE)
+_RANGE = re.compile(r"bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)", re.IGNORECASE)
+_MAX_DIGITS = 20
+"""No file has so many bytes that their number is longer."""
 _NOT_ENDED = {"x-should-retry": "false"}
 
 
@@ -80,14 +82,19 @@ def parse_range(header: str, num_bytes: int) -> tuple[int, int] | None:
     if found is None or not (found[1] or found[2]):
         return None
     if not found[1]:
-        start, end = max(num_bytes - int(found[2]), 0), num_bytes
+        start, end = max(num_bytes - _number(found[2]), 0), num_bytes
     else:
-        start = int(found[1])
-        end = min(int(found[2]) + 1, num_bytes) if found[2] else num_bytes
+        start = _number(found[1])
+        end = min(_number(found[2]) + 1, num_bytes) if found[2] else num_bytes
     if start >= end:
         headers = {"content-range": f"bytes */{num_bytes}"}
         raise ApiError("range_not_satisfiable", f"Range: expected a part of {num_bytes} bytes", headers=headers)
     return start, end
+
+
+def _number(digits: str) -> int:
+    """Return a number; of a very long one its first digits, which are beyond all files too."""
+    return int(digits.lstrip("0")[:_MAX_DIGITS] or "0")
 
 
 def _matches(header: str, etag: str) -> bool:

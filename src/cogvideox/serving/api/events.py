@@ -18,6 +18,8 @@ LOOK_S = 1.0
 RETRY_S = 0.5
 REFRESH_S = 2.0
 """How often those that wait are told of their place in the queue."""
+ASK_S = 5.0
+"""How often it is asked whether who listens still may: keys expire, and are revoked."""
 MAX_STREAMS = 600
 MAX_STREAMS_OF_OWNER = 200
 """Where there are keys. A browser has one for each page that shows a video being made."""
@@ -177,7 +179,7 @@ class Listener:
 
 
 async def event_stream(
-    listener: Listener, first: Job, describe: Callable[[Job], Any], is_ending: Callable[[], bool]
+    listener: Listener, first: Job, describe: Callable[[Job], Any], is_allowed: Callable[[], Any]
 ) -> AsyncIterator[str]:
     """Yield the events of a job: all of it each time, comments between, and an end when the job has ended.
 
@@ -185,26 +187,33 @@ async def event_stream(
         listener: of the job.
         first: its state at the beginning.
         describe: an asynchronous call that returns a state as JSON values.
-        is_ending: whether the server stops.
+        is_allowed: an asynchronous call that returns whether who listens still may; nothing is sent to others.
     """
-    job, told, quiet_since_s = first, "", time.monotonic()
+    job, told = first, ""
+    quiet_since_s = asked_s = time.monotonic()
     while True:
+        try:
+            if time.monotonic() - asked_s >= ASK_S:
+                if not await is_allowed():
+                    return
+                asked_s = time.monotonic()
+            text = "" if job.is_deleted else json.dumps(await describe(job))
+        except StoreUnavailableError:  # keys and places in the queue are asked for
+            if listener.is_ended:
+                return
+            await asyncio.sleep(RETRY_S)
+            continue
         if job.is_deleted:
             gone = {"id": job.id, "object": "video.deleted", "deleted": True}
             yield f"event: deleted\ndata: {json.dumps(gone)}\n\n"
             return
-        try:
-            text = json.dumps(await describe(job))
-        except StoreUnavailableError:  # its place in the queue is asked for
-            await asyncio.sleep(RETRY_S)
-            continue
         if text != told:
             told, quiet_since_s = text, time.monotonic()
             yield f"event: video\ndata: {text}\n\n"
-        if job.is_terminal or is_ending() or listener.is_ended:
+        if job.is_terminal or listener.is_ended:
             return
         # One that waits moves up without changing itself.
-        wait_s = REFRESH_S if job.state == "queued" else KEEP_ALIVE_S
+        wait_s = REFRESH_S if job.state == "queued" else ASK_S
         job = await listener.next(wait_s) or job
         if time.monotonic() - quiet_since_s >= KEEP_ALIVE_S:
             quiet_since_s = time.monotonic()

@@ -1,7 +1,6 @@
 """What every request passes first: names and origins, headers, request ids, the log, and whatever went wrong inside."""
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import secrets
@@ -14,8 +13,8 @@ from urllib.parse import urlsplit
 from cogvideox.serving.api.metrics import Metrics
 from cogvideox.serving.api.protocol import MAX_HEADER_BYTES
 from cogvideox.serving.api.settings import ApiSettings
+from cogvideox.serving.api.storage import storage_error
 from cogvideox.serving.errors import ApiError, error_body
-from cogvideox.serving.files import StorageFullError
 from cogvideox.serving.job import StoreError, StoreUnavailableError
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -74,18 +73,15 @@ class Frontier:
             raise
         except ApiError as error:
             await exchange.refuse(error)
-        except StorageFullError as error:
-            await exchange.refuse(ApiError("storage_full", str(error), headers={"retry-after": "60"}))
         except (StoreError, StoreUnavailableError) as error:
             logger.error("store", extra={"request_id": exchange.id, "reason": str(error)})
             headers = {"retry-after": str(RETRY_AFTER_S)}
             await exchange.refuse(ApiError("not_ready", "the job store does not answer; try again", headers=headers))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if (refusal := storage_error(error)) is not None:
+                await exchange.refuse(refusal)
+            else:
                 await self._admit(exchange, error)
-                return
-            told = "storage: there is too little free space"
-            await exchange.refuse(ApiError("storage_full", told, headers={"retry-after": "60"}))
         except Exception as error:
             await self._admit(exchange, error)
         finally:

@@ -51,7 +51,7 @@ class Metrics:
             "cogvideox_missing_files", "Files of jobs that were asked for and are not on the disk", registry=registry
         )
         disk = library.Gauge("cogvideox_disk_free_bytes", "Until the floor is reached", registry=registry)
-        disk.set_function(files.free_bytes)
+        disk.set_function(lambda: _free_bytes(files))
         self._latency = library.Histogram(
             "cogvideox_store_latency_seconds",
             "Of a look at the store for this page",
@@ -197,6 +197,13 @@ def _is_new(remembered: collections.OrderedDict[str, None], job_id: str) -> bool
     if len(remembered) > MAX_REMEMBERED:
         remembered.popitem(last=False)
     return True
+
+
+def _free_bytes(files: FileStore) -> int:
+    try:
+        return files.free_bytes()
+    except OSError:  # the disk is away
+        return 0
 
 
 def _seconds(facts: Mapping[str, Any], name: str) -> float | None:

@@ -20,6 +20,19 @@ MAX_SHORT_CHUNKS = 2000
 CHUNK_BYTES = 256
 """A body may have `MAX_SHORT_CHUNKS` chunks, and one more for each so many bytes."""
 REASONS = {400: "Bad Request", 408: "Request Timeout"}
+LONG_HEADERS, MANY_CHUNKS = "headers too long", "too many short chunks"
+REFUSALS = {
+    LONG_HEADERS: "the headers are too long",
+    "Receive buffer too long": "the headers are too long",
+    MANY_CHUNKS: "body: it comes in too many pieces",
+    "Missing mandatory Host": "Host: expected one, got none",
+    "Found multiple Host": "Host: expected one, got several",
+    "bad Content-Length": "Content-Length: expected a whole number of bytes",
+    "conflicting Content-Length": "Content-Length: expected one number, got several",
+    "multiple Transfer-Encoding": "Transfer-Encoding: expected chunked or none",
+    "Only Transfer-Encoding": "Transfer-Encoding: expected chunked or none",
+}
+"""What clients are told, by how a reason of h11, or ours, begins."""
 _END_OF_HEADERS = re.compile(rb"\n\r?\n")
 
 
@@ -34,10 +47,20 @@ def protocol() -> Any:
         num_left = CHUNKS_PER_TURN
         has_known_length = False
         """Of the body that comes."""
+        refusal = "it is no request of HTTP/1.1"
+        """Of what is not understood."""
         _num_chunks = 0
         _num_bytes = 0
 
         def next_event(self) -> Any:
+            try:
+                return self._next_event()
+            except h11.RemoteProtocolError as error:
+                told = [told for reason, told in REFUSALS.items() if str(error).startswith(reason)]
+                self.refusal = told[0] if told else self.refusal
+                raise
+
+        def _next_event(self) -> Any:
             if self.num_left == 0:
                 return h11.NEED_DATA
             if self.their_state is h11.IDLE:
@@ -52,14 +75,14 @@ def protocol() -> Any:
                 self._num_chunks += 1
                 self._num_bytes += len(event.data)
                 if self._num_chunks > MAX_SHORT_CHUNKS + self._num_bytes // CHUNK_BYTES:
-                    raise h11.RemoteProtocolError("too many short chunks")
+                    raise h11.RemoteProtocolError(MANY_CHUNKS)
             return event
 
         def _check_headers(self) -> None:
             # Of a request that waited behind another one: h11 has no bound for headers that are there as a whole.
             waiting, _ = self.trailing_data
             if len(waiting) > MAX_HEADER_BYTES and not _END_OF_HEADERS.search(waiting, 0, MAX_HEADER_BYTES):
-                raise h11.RemoteProtocolError("headers too long")
+                raise h11.RemoteProtocolError(LONG_HEADERS)
 
     class Protocol(h11_impl.H11Protocol):
         """A connection."""
@@ -120,8 +143,7 @@ def protocol() -> Any:
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
-            told = "it is no request of HTTP/1.1, its headers are too long, or its body comes in too many pieces"
-            self._refuse(400, "invalid_param", told)
+            self._refuse(400, "invalid_param", self.conn.refusal)
 
         def _expect_headers(self) -> None:
             self._deadline = self.loop.call_later(HEADERS_S, self._give_up)

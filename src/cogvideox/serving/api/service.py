@@ -1,15 +1,14 @@
 """What the API does, apart from HTTP: requests become jobs."""
 
-import io
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from typing import IO, Any
+from typing import Any
 
 from cogvideox.serving.api.access import Access, Caller
 from cogvideox.serving.api.bodies import Body
@@ -17,12 +16,14 @@ from cogvideox.serving.api.content import answer_file, content_file
 from cogvideox.serving.api.events import EventHub
 from cogvideox.serving.api.gifs import GifShelf
 from cogvideox.serving.api.metrics import Metrics
+from cogvideox.serving.api.origins import Origin, decoded_origin, named_origin, origin_of_remix, origin_of_video
 from cogvideox.serving.api.planning import Planner, plan_json
+from cogvideox.serving.api.replays import made_before
 from cogvideox.serving.api.settings import ApiSettings
+from cogvideox.serving.api.storage import StorageWatch, full
 from cogvideox.serving.api.wire import VARIANT_ROLES, QueueWatch, video_json
 from cogvideox.serving.data_folder import join_folder
 from cogvideox.serving.errors import ApiError
-from cogvideox.serving.fetching import fetch
 from cogvideox.serving.files import FileStore, Kept, StorageFullError
 from cogvideox.serving.janitor import discard_refused
 from cogvideox.serving.job import FileRef, IdempotencyConflictError, Job, NewJob, QueueFullError, Submitted
@@ -39,7 +40,7 @@ from cogvideox.serving.requests import (
     read_asked,
     read_prompt_facts,
 )
-from cogvideox.serving.uploads import BLOCK_BYTES, Decoded, check_upload, data_url_content, decoded
+from cogvideox.serving.uploads import BLOCK_BYTES
 from cogvideox.serving.video_params import params_json, params_of
 
 MAX_SEED_DRAWN = 2**31
@@ -48,25 +49,10 @@ IDEMPOTENCY_HEADER, RETRY_HEADER = "idempotency-key", "x-stainless-retry-count"
 READY_S = 0.5
 """Looking writes to the store, and anybody may ask."""
 PLAN_KINDS = ("text", "image", "video")
-SOURCE_FIELDS: dict[Kind, str] = {"create": "input_reference", "edit": "video", "remix": ""}
-
 NUM_LOOKS = 3
 """At a job whose file is gone: it may have another one by then."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What the video of a request starts from."""
-
-    source: Source | None = None
-    digest: str = ""
-    """Of what the client sent."""
-    decoded: Decoded | None = None
-    stored: FileRef | None = None
-    """A file of another job."""
-    remixed_from: str | None = None
 
 
 class Service:
@@ -88,7 +74,9 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        keys = KeyRing(self.store.database, kept_pepper(settings.data_dir)) if settings.requires_key else None
+        database = self.store.database
+        keys = KeyRing(database, kept_pepper(settings.data_dir, database)) if settings.requires_key else None
+        self.storage = StorageWatch(self.files)
         self.gifs = GifShelf(self.files.folder, settings.inputs)
         self.access = Access(keys, settings.max_requests_per_minute)
         self.watch = QueueWatch(self.store)
@@ -129,18 +117,25 @@ class Service:
         limits = self.settings.inputs
         key = _idempotency_key(headers)
         asked = read_asked(body.fields, kind=kind, is_form=body.is_form, max_prompt_length=limits.max_prompt_length)
-        before = self.job(remixed, caller) if kind == "remix" else None
-        asked = asked if before is None else self._like(before, asked)
-        model, warnings = self._model(asked)
-        facts = read_prompt_facts(asked, model)
         is_retry = headers.get(RETRY_HEADER, "0") not in ("", "0")
         if body.uploads and key is None and not is_retry:  # else it may be there already
             self._check_queue(caller)
         with ExitStack() as stack:
-            origin = stack.enter_context(self._origin(kind, body, asked, model, caller, before))
+            named = stack.enter_context(named_origin(kind, body, asked, remixed, self.settings))
+            digest = self._digest(kind, asked, named)
+            before = made_before(self.store, caller.owner, digest, key=key, is_retry=is_retry)
+            if before is not None:
+                return self._told(Submitted(job=before, is_replay=True), asked)
+            source = None if named.video_id is None else self.job(named.video_id, caller)
+            asked = asked if source is None or kind != "remix" else self._like(source, asked)
+            model, warnings = self._model(asked)
+            facts = read_prompt_facts(asked, model)
+            if source is None:
+                origin = stack.enter_context(decoded_origin(named, model, limits, self.files.folder))
+            else:
+                origin = origin_of_remix(source, model) if kind == "remix" else origin_of_video(source)
             params, notes = complete(asked, model, origin.source, is_lenient=self.settings.compatibility == "lenient")
             self.planner.check_memory(params, model)
-            digest = fingerprint(asked, kind=kind, model=model.worker_name, inputs={"source": origin.digest})
             kept = self._keep(origin)
             new = NewJob(
                 owner=caller.owner,
@@ -157,6 +152,15 @@ class Service:
             submitted = self._submit(new, key, is_retry, kept)
             if submitted.is_replay:
                 self._discard(kept)
+        return self._told(submitted, asked)
+
+    def _digest(self, kind: Kind, asked: Asked, named: Origin) -> str:
+        """Return what is the same of a request that is sent again. A remix has its video's model, if it names none."""
+        model = asked.model or "" if kind == "remix" else self._model(asked)[0].worker_name
+        return fingerprint(asked, kind=kind, model=model, inputs={"source": named.digest})
+
+    def _told(self, submitted: Submitted, asked: Asked) -> Submitted:
+        """Tell the log of what a request made. Raises ApiError if that is deleted."""
         if submitted.job.is_deleted:
             raise ApiError("not_found", "the video that this request made is deleted; take a new Idempotency-Key")
         self._log(submitted, asked)
@@ -222,109 +226,31 @@ class Service:
             same["num_frames"] = params.num_frames
         return replace(asked, **{name: value for name, value in same.items() if getattr(asked, name) is None})
 
-    @contextmanager
-    def _origin(
-        self, kind: Kind, body: Body, asked: Asked, model: CatalogModel, caller: Caller, before: Job | None
-    ) -> Iterator[Origin]:
-        """Give what a video starts from."""
-        name = SOURCE_FIELDS[kind]
-        if before is not None:
-            self._check_no_uploads(body, "")
-            yield self._origin_of_remix(before, model)
-            return
-        self._check_no_uploads(body, name)
-        reference = asked.video if kind == "edit" else asked.input_reference
-        if reference is not None and body.uploads:
-            raise ApiError("invalid_param", f"{name}: expected one input, got two", param=name)
-        if reference is not None and reference.video_id is not None:
-            job = self.job(reference.video_id, caller)
-            yield self._origin_of_video(job, job.id)
-            return
-        file, num_bytes = self._uploaded(name, body, None if reference is None else reference.image_url)
-        if file is None:
-            if kind == "edit":
-                raise ApiError("invalid_param", "video: expected a file, or an object with an id", param="video")
-            yield Origin()
-            return
-        with file, self._decoded(name, file, num_bytes, model) as origin:
-            yield origin
-
-    def _check_no_uploads(self, body: Body, known: str) -> None:
-        for name in body.uploads:
-            if name != known:
-                raise ApiError("unknown_field", f"{name[:40]!r}: no file is expected of this name", param=name)
-
-    def _uploaded(self, name: str, body: Body, url: str | None) -> tuple[IO[bytes] | None, int]:
-        """Return the file of a request, sent with it or named by an address."""
-        if upload := body.uploads.get(name):
-            return upload.file, upload.num_bytes
-        if url is None:
-            return None, 0
-        if url[:5].lower() == "data:":
-            content = data_url_content(url, self.settings.inputs, param=name)
-        else:
-            settings = self.settings
-            content = fetch(
-                url,
-                is_allowed=settings.has_remote_fetch,
-                domains=settings.fetch_domains,
-                max_bytes=settings.inputs.max_image_bytes,
-                param=name,
-            )
-        return io.BytesIO(content), len(content)
-
-    @contextmanager
-    def _decoded(self, name: str, file: IO[bytes], num_bytes: int, model: CatalogModel) -> Iterator[Origin]:
-        limits = self.settings.inputs
-        kind, digest = check_upload(file, num_bytes, limits, param=name)
-        frames, sides_px = model.limits.native_num_frames, model.limits.default_size_px
-        cover_px = (max(sides_px), max(sides_px))
-        folder = self.files.folder
-        with decoded(file, kind, limits, folder, max_frames=frames, cover_px=cover_px, param=name) as made:
-            source = Source(task=made.kind, num_frames=made.num_frames, fps=made.fps)
-            yield Origin(source=source, digest=digest, decoded=made)
-
-    def _origin_of_remix(self, before: Job, model: CatalogModel) -> Origin:
-        """Return what a remix starts from: the video itself, or what that one started from."""
-        task = params_of(before.params).task
-        if task == "text" and "video" in model.input_kinds:
-            return self._origin_of_video(before, before.id)
-        if before.is_expired:
-            raise ApiError("video_expired", "video: what it was made from is gone")
-        if task == "text":
-            return Origin(digest=before.id, remixed_from=before.id)
-        params = params_of(before.params)
-        source = Source(task=task, num_frames=params.num_frames, fps=params.fps)
-        return Origin(source=source, digest=before.id, stored=before.files[task], remixed_from=before.id)
-
-    def _origin_of_video(self, job: Job, digest: str) -> Origin:
-        file = content_file(job, "video", "result")
-        params = params_of(job.params)
-        source = Source(task="video", num_frames=params.num_frames, fps=params.fps)
-        return Origin(source=source, digest=digest, stored=file, remixed_from=job.id)
-
     def _keep(self, origin: Origin) -> Kept | None:
-        """Have the input on the disk. Raises ApiError if the disk is full, or it is gone."""
+        """Have the input on the disk. Raises ApiError if the disk is full or away, or it is gone."""
         num_bytes = 0 if origin.decoded is None else origin.decoded.file.seek(0, 2)
+        self.storage.check_room(num_bytes)
         try:
-            self.files.check_room(num_bytes)
             if origin.decoded is not None:
                 file = origin.decoded.file
                 file.seek(0)
                 blocks = iter(lambda: file.read(BLOCK_BYTES), b"")
                 return self.files.keep(blocks, media_type=origin.decoded.media_type)
             if origin.stored is not None:  # kept again, so that it stays when the other job goes
-                with self.files.open(origin.stored) as stored:
+                try:
+                    source = self.files.open(origin.stored)
+                except FileNotFoundError:
+                    raise self.missing(origin.stored, origin.remixed_from) from None
+                with source as stored:
                     blocks = iter(lambda: stored.read(BLOCK_BYTES), b"")
                     return self.files.keep(blocks, media_type=origin.stored.media_type)
         except StorageFullError as error:
-            raise ApiError("storage_full", str(error), headers={"retry-after": "60"}) from None
-        except FileNotFoundError:
-            raise self.missing(origin.stored, origin.remixed_from) from None
+            raise full(str(error)) from None
         return None
 
     def missing(self, file: FileRef | None, job_id: str | None) -> ApiError:
-        """Return the refusal of a file that should be there, and tell the operator."""
+        """Return the refusal of a file that should be there, and tell the operator. Raises ApiError if all are away."""
+        self.storage.check()
         self.metrics.missing.inc()
         facts = {"job_id": job_id, "sha256": None if file is None else file.sha256}
         logger.error("a file of a job is missing: restore it into the data folder, or delete the job", extra=facts)
@@ -335,7 +261,7 @@ class Service:
         if variant not in VARIANT_ROLES:
             known = ", ".join(VARIANT_ROLES)
             raise ApiError("invalid_param", f"variant: expected one of {known}", param="variant")
-        name = job_id if variant == "video" else f"{job_id}_{variant}"
+        name = job_id if variant in ("video", "gif") else f"{job_id}_{variant}"
         file, told = None, None
         for _ in range(NUM_LOOKS):
             file = content_file(self.job(job_id, caller), variant, VARIANT_ROLES[variant])
@@ -425,10 +351,15 @@ class Service:
         try:
             self.store.check()
         except (OSError, ValueError) as error:
-            reasons.append("the job store does not answer")
+            is_moved = not self.store.database.is_in_place
+            reasons.append(f"the job store {'was moved or replaced' if is_moved else 'does not answer'}")
             logger.error("not ready", extra={"reason": str(error)})
             return {}, reasons
-        free_bytes = self.files.free_bytes()
+        free_bytes = 0
+        try:
+            free_bytes = self.storage.free_bytes()
+        except (ApiError, OSError):
+            reasons.append("the disk that videos are kept on is not there")
         if free_bytes < 0:
             reasons.append("there is too little free space on the disk")
         num_workers = len(self.planner.workers())
