@@ -1,12 +1,6 @@
 """The page for those who hear it and those who use no mouse."""
 
-import signal
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
-
-from served_page import Pages, Server, asked, standing, started_browser
+from served_page import Pages, Server, asked, standing
 
 KEEP_SAID = """() => {
   const said = [];
@@ -16,28 +10,6 @@ KEEP_SAID = """() => {
   return said;
 }"""
 FOCUSED = "() => document.activeElement.id || document.activeElement.dataset.action || document.activeElement.innerText"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("served") / "data")
-    yield made
-    made.kill(signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
 
 
 def test_steps_are_not_read_aloud_and_nothing_moves(server: Server, pages: Pages) -> None:

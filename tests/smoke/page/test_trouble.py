@@ -12,22 +12,7 @@ from cogvideox.serving.data_folder import store_url
 from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.keys import KeyRing, kept_pepper
 from curation_corpus import counted, write_video
-from served_page import Pages, Server, asked, fill, standing, started_browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
+from served_page import Pages, Server, asked, fill, standing
 
 
 @pytest.fixture

@@ -8,25 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from cogvideox.serving.errors import STATUS, ErrorCode
-from served_page import Pages, Server, asked, standing, started_browser
+from served_page import Pages, Server, asked, standing
 
 FULL = "The queue is full. There is room when a video has finished. Try again in about 7 min."
 FULL_KOREAN = "대기열이 가득 찼습니다. 비디오 하나가 끝나면 자리가 납니다. 약 7분 뒤에 다시 시도하세요."
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
 
 
 @pytest.fixture(scope="module")

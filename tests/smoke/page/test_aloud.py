@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loopback_chat import says, serve
-from served_page import PHONE, Pages, Server, asked, standing, started_browser
+from served_page import PHONE, Pages, Server, asked, standing
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +17,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         made = Server(folder, "--chat-url", chat.url, "--chat-model", "small")
         yield made
         made.kill(signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
 
 
 def check(page: Any, what: str) -> None:

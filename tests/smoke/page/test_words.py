@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loopback_chat import LoopbackChat, Reply, fails, says, serve
-from served_page import Pages, Server, asked, standing, started_browser
+from served_page import Pages, Server, asked, standing
 
 KOREAN = "눈밭에서 뛰는 펭귄"
 ENGLISH = "A penguin hops in a snowy field"
@@ -44,21 +44,6 @@ def server(chat: LoopbackChat, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Server(folder, "--chat-url", chat.url, "--chat-model", "small")
     yield made
     made.kill(signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
 
 
 def test_a_korean_prompt_is_translated_and_its_words_are_kept(

@@ -8,24 +8,9 @@ from typing import Any
 
 import pytest
 
-from served_page import PHONE, Pages, Server, asked, fill, standing, started_browser
+from served_page import PHONE, Pages, Server, asked, fill, standing
 
 BIG_SEED = 2**63 - 1
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
 
 
 @pytest.fixture(scope="module")

@@ -1,38 +1,12 @@
 """The page and its tab's troubles: a reload, a sleep, no network for long, a second tab, fingers that are too quick."""
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from served_page import Pages, Server, asked, standing, started_browser
+from served_page import Pages, Server, asked, standing
 
 STEP_WORDS = "() => /^Step [1-9]/.test(document.querySelector('.progress-words span')?.innerText)"
 AWAY_S = 600
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as made:
-        yield made
-
-
-@pytest.fixture
-def pages(browser: Any) -> Iterator[Pages]:
-    """Nothing goes wrong in them, and nothing breaks the policy of their content."""
-    made = Pages(browser)
-    yield made
-    made.close()
-    assert not made.errors
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("served") / "data")
-    yield made
-    made.kill(signal.SIGTERM)
 
 
 class Writes:

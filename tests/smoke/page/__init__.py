@@ -1,0 +1,1 @@
+"""One package to pytest, so that its browser ends with it."""
