@@ -144,10 +144,10 @@ def test_both_languages_have_every_text(server: Server, pages: Pages) -> None:
         assert english and korean and named[0] == named[1], key
         is_word = re.search(r"[A-Za-z]{2}", re.sub(r"\{\w+\}|CogVideoX", "", english))
         assert not is_word or re.search("[가-힣]", korean), f"{key} is not translated"
-    codes = Path(__file__).parents[2].joinpath("src/cogvideox/serving/errors.py").read_text()
+    codes = Path(__file__).parents[3].joinpath("src/cogvideox/serving/errors.py").read_text()
     known = re.findall(r'^    "(\w+)",$', codes, re.MULTILINE)
     assert len(known) > 30 and all(f"error_{code}" in strings["en"] for code in known)
-    folder = Path(__file__).parents[2] / "src/cogvideox/serving/page"
+    folder = Path(__file__).parents[3] / "src/cogvideox/serving/page"
     used = "".join(file.read_text() for file in folder.glob("*.js") if file.name != "strings.js")
     marked = re.findall(r'data-t(?:-\w+)?="(\w+)"', (folder / "index.html").read_text())
     assert all(key in strings["en"] for key in (*marked, *re.findall(r'\bt\("(\w+)"', used)))
