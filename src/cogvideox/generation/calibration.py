@@ -121,8 +121,7 @@ def measure(device: str, dtype: str) -> Calibration:
     def time_two_layers() -> tuple[float, float]:
         # The difference of two depths leaves out the first and last layers.
         small, large = (
-            run_transformer(3, rows, columns) - run_transformer(1, rows, columns)
-            for rows, columns in (FEW, MANY)
+            run_transformer(3, rows, columns) - run_transformer(1, rows, columns) for rows, columns in (FEW, MANY)
         )
         return small, large
 
