@@ -28,10 +28,11 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     before = os.umask(0o022)
     logger = logging.getLogger("cogvideox")
-    handlers, does_propagate = logger.handlers, logger.propagate
+    handlers, does_propagate, level = logger.handlers, logger.propagate, logger.level
     yield
     os.umask(before)
     logger.handlers, logger.propagate = handlers, does_propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture
