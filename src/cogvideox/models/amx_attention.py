@@ -22,9 +22,11 @@ from cogvideox.machine import cache_folder
 SOURCE = Path(__file__).with_suffix(".cpp")
 NUM_CHANNELS = 64
 """Of a head; all published models have as many."""
-COMPILERS = ("c++", "g++", "clang++")
+COMPILERS = ("g++", "c++")
 """Tried in this order, after the one that ``CXX`` names."""
-OPTIONS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp", "-march=sapphirerapids")
+FEATURES = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16", "amx-tile", "amx-bf16")
+"""Only these, not a kind of processor: a virtual machine may hide others of it."""
+OPTIONS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp", *(f"-m{feature}" for feature in FEATURES))
 MAX_COMPILE_S = 300.0
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class CompileError(Exception):
 @cache
 def has_amx_attention() -> bool:
     """Whether `amx_attention` can be called in this process; compiles it if it has not been yet."""
-    if not torch.cpu._is_amx_tile_supported():
+    if not (torch.cpu._is_amx_tile_supported() and torch.cpu._is_avx512_bf16_supported()):
         return False
     try:
         torch.ops.load_library(compiled())

@@ -107,7 +107,8 @@ def test_without_a_compiler_attention_is_torchs(monkeypatch, tmp_path: Path, cap
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True)
     has_amx_attention.cache_clear()
     try:
         with torch.no_grad():
