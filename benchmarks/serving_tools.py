@@ -177,8 +177,9 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet(folder: Path) -> Iterator[Fleet]:
-    """Give a fleet without commands; whatever of it still runs at the end is killed."""
+    """Give a fleet without commands; whatever of it still runs at the end is killed, also at an end by SIGTERM."""
     made = Fleet(folder)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield made
     finally:
