@@ -15,6 +15,21 @@ DEADLINE_S = 3000
 MAX_ATTEMPTS = 3
 
 
+class Clock:
+    """A clock that a test sets, and that else goes on by a microsecond each time."""
+
+    def __init__(self) -> None:
+        self.now_us = 1_800_000_000_000_000
+        self.tick_us = 1
+
+    def __call__(self) -> int:
+        self.now_us += self.tick_us
+        return self.now_us
+
+    def advance(self, seconds: float) -> None:
+        self.now_us += round(seconds * 1e6)
+
+
 def new_job(**values: Any) -> NewJob:
     return NewJob(
         **{"owner": "ann", "model": "tiny", "params": {"prompt": "a fox"}, "params_digest": "d", "seed": 1} | values

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from job_store_model import Clock
 from postgres_server import PostgresServer, postgres_server
 
 
@@ -22,6 +23,11 @@ def quick_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -20,29 +20,9 @@ from cogvideox.serving.job import (
 )
 from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.schema import jobs
-from job_store_model import file_ref, new_job
+from job_store_model import Clock, file_ref, new_job
 
 NO_LIMITS = QueueLimits(max_queued=0, max_queued_per_owner=0)
-
-
-class Clock:
-    """A clock that a test sets, and that else goes on by a microsecond each time."""
-
-    def __init__(self) -> None:
-        self.now_us = 1_800_000_000_000_000
-        self.tick_us = 1
-
-    def __call__(self) -> int:
-        self.now_us += self.tick_us
-        return self.now_us
-
-    def advance(self, seconds: float) -> None:
-        self.now_us += round(seconds * 1e6)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -22,29 +22,11 @@ from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.outbox import MAX_TRIES, outbox_state, take, wait_s
 from cogvideox.serving.webhook_sender import MAX_SLOW_AT_ONCE, Sender
 from cogvideox.serving.webhooks import Webhooks
-from job_store_model import file_ref, new_job
+from job_store_model import Clock, file_ref, new_job
 from webhook_target import Target, targets
 
 NO_LIMITS = QueueLimits(max_queued=0, max_queued_per_owner=0)
 HOUR_S = 3600
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_us = 1_800_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now_us
-
-    def advance(self, seconds: float) -> None:
-        self.now_us += round(seconds * 1e6)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -14,29 +14,11 @@ from cogvideox.serving.job_store import JobStore
 from cogvideox.serving.outbox import forget_events, note, outbox_state, take
 from cogvideox.serving.webhook_sender import send_test
 from cogvideox.serving.webhooks import Webhooks, event_body, is_in_reach, signed_headers
-from job_store_model import file_ref, new_job
+from job_store_model import Clock, file_ref, new_job
 from webhook_target import targets
 
 PUBLIC = "https://hooks.example.com/x"
 DAY_S = 24 * 3600
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_us = 1_800_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now_us
-
-    def advance(self, seconds: float) -> None:
-        self.now_us += round(seconds * 1e6)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
