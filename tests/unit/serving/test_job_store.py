@@ -35,7 +35,8 @@ def store(store_url: str) -> Iterator[JobStore]:
 
 @pytest.fixture
 def timed(store_url: str, clock: Clock) -> Iterator[JobStore]:
-    """On the test's clock."""
+    """On the test's clock, by which no two things happen at once."""
+    clock.tick_us = 1
     store = JobStore.open(store_url, limits=NO_LIMITS, clock=clock)
     yield store
     store.close()

@@ -31,7 +31,6 @@ HOUR_S = 3600
 
 @pytest.fixture
 def store(store_url: str, clock: Clock) -> Iterator[JobStore]:
-    clock.tick_us = 0  # times of tries are counted to the second
     store = JobStore.open(store_url, limits=NO_LIMITS, clock=clock)
     yield store
     store.close()

@@ -23,7 +23,6 @@ DAY_S = 24 * 3600
 
 @pytest.fixture
 def store(store_url: str, clock: Clock) -> Iterator[JobStore]:
-    clock.tick_us = 0  # times of tries are counted to the second
     store = JobStore.open(store_url, clock=clock)
     yield store
     store.close()
